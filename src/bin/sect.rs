@@ -1,0 +1,3 @@
+//! See [`sect`].
+
+fn main() {}

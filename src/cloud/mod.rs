@@ -1,0 +1,1 @@
+//! The cloud server (empty as yet).

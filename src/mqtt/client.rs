@@ -1,0 +1,1 @@
+//! The MQTT client link of a controller.

@@ -1,0 +1,6 @@
+//! The one place that knows the MQTT libraries.
+
+#[cfg(feature = "controller")]
+pub mod client;
+#[cfg(feature = "thing")]
+pub mod server;

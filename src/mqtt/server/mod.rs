@@ -1,0 +1,1 @@
+//! One MQTT connection as its server sees it, without I/O.
