@@ -1,0 +1,367 @@
+//! The envelope of every message: a compact JWE of one fixed header (RFC 7516, RFC 7518 5.2.5;
+//! protocol section 4).
+//!
+//! [`Sealed::parse`] reads the shape, [`Sealed::open`] checks the MAC and decrypts. What an
+//! envelope holds is no bytes until both have passed.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::aead::{self, BLOCK_BYTES, TAG_BYTES};
+use super::id::{Kid, RequestId};
+use super::secret::Secret;
+
+/// The plaintext sizes; a message is padded with spaces to the next.
+pub const BUCKETS: [usize; 4] = [191, 447, 959, 1983];
+/// Bytes of plaintext at most.
+pub const MAX_PLAINTEXT_BYTES: usize = BUCKETS[3];
+/// Bytes of a JWE at most.
+pub const MAX_JWE_BYTES: usize = 2789;
+
+const MAX_CIPHERTEXT_BYTES: usize = aead::ciphertext_bytes(MAX_PLAINTEXT_BYTES);
+const HEADER_START: &[u8] = br#"{"alg":"dir","enc":"A256CBC-HS512","kid":""#;
+const HEADER_END: &[u8] = br#""}"#;
+const HEADER_BYTES: usize = HEADER_START.len() + Kid::CHARACTERS + HEADER_END.len();
+const HEADER_CHARACTERS: usize = base64_characters(HEADER_BYTES);
+
+const fn base64_characters(bytes: usize) -> usize {
+    (bytes * 4).div_ceil(3)
+}
+
+/// The key of one direction in one epoch or pairing run, with the name it goes by in headers.
+#[derive(Debug, Clone)]
+pub struct EnvelopeKey {
+    kid: Kid,
+    key: Secret<64>,
+}
+
+/// More plaintext than the largest bucket holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a message has at most 1983 bytes, this has {0}")]
+pub struct TooLong(pub usize);
+
+/// Why bytes are no authentic envelope. The receiver drops them in silence and counts the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum Unopened {
+    /// More than 2789 bytes.
+    #[error("too long")]
+    TooLong,
+    /// Not five parts, or an encrypted key in the second.
+    #[error("not five parts")]
+    Parts,
+    /// Not the one header, to the byte.
+    #[error("foreign header")]
+    Header,
+    /// A part is not strict base64url.
+    #[error("not base64url")]
+    Encoding,
+    /// IV, ciphertext or tag of an impossible length.
+    #[error("impossible length")]
+    Length,
+    /// No key here goes by that name.
+    #[error("unknown kid")]
+    UnknownKid,
+    /// The tag does not fit.
+    #[error("not authentic")]
+    NotAuthentic,
+}
+
+impl EnvelopeKey {
+    /// Names a key.
+    #[must_use]
+    pub fn new(kid: Kid, key: Secret<64>) -> Self {
+        Self { kid, key }
+    }
+
+    /// The name in the header.
+    #[must_use]
+    pub fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// The key, for vectors and stores.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 64] {
+        self.key.expose()
+    }
+
+    /// Seals JSON under a fresh random IV.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] above 1983 bytes.
+    pub fn seal(&self, json: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, TooLong> {
+        let mut iv = [0; BLOCK_BYTES];
+        rng.fill_bytes(&mut iv);
+        self.seal_with_iv(json, &iv)
+    }
+
+    /// Seals JSON under a chosen IV. For test vectors: an IV must never be used twice.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] above 1983 bytes.
+    pub fn seal_with_iv(&self, json: &[u8], iv: &[u8; BLOCK_BYTES]) -> Result<Vec<u8>, TooLong> {
+        let padded = BUCKETS.into_iter().find(|&bucket| json.len() <= bucket).ok_or(TooLong(json.len()))?;
+        let ciphertext_bytes = aead::ciphertext_bytes(padded);
+
+        let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
+        buffer[..json.len()].copy_from_slice(json);
+
+        let mut jwe = Vec::with_capacity(MAX_JWE_BYTES.min(jwe_bytes(ciphertext_bytes)));
+        push_base64(&mut jwe, &header(&self.kid));
+        let tag = aead::seal(&self.key, iv, &jwe, &mut buffer[..ciphertext_bytes], padded);
+        jwe.extend_from_slice(b"..");
+        push_base64(&mut jwe, iv);
+        jwe.push(b'.');
+        push_base64(&mut jwe, &buffer[..ciphertext_bytes]);
+        jwe.push(b'.');
+        push_base64(&mut jwe, &tag);
+        Ok(jwe)
+    }
+}
+
+const fn jwe_bytes(ciphertext_bytes: usize) -> usize {
+    HEADER_CHARACTERS
+        + 2
+        + base64_characters(BLOCK_BYTES)
+        + 1
+        + base64_characters(ciphertext_bytes)
+        + 1
+        + base64_characters(TAG_BYTES)
+}
+
+const _: () = assert!(jwe_bytes(MAX_CIPHERTEXT_BYTES) == MAX_JWE_BYTES);
+
+fn header(kid: &Kid) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (start, rest) = header.split_at_mut(HEADER_START.len());
+    let (middle, end) = rest.split_at_mut(Kid::CHARACTERS);
+    start.copy_from_slice(HEADER_START);
+    middle.copy_from_slice(&kid.characters());
+    end.copy_from_slice(HEADER_END);
+    header
+}
+
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + base64_characters(bytes.len()), 0);
+    Base64UrlUnpadded::encode(bytes, &mut out[start..]).expect("the room is exactly the encoded length");
+}
+
+/// The shape of an envelope, read but not yet believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealed<'a> {
+    kid: Kid,
+    aad: &'a [u8],
+    iv: [u8; BLOCK_BYTES],
+    ciphertext: &'a [u8],
+    tag: [u8; TAG_BYTES],
+    jwe: &'a [u8],
+}
+
+/// The plaintext of an authentic envelope, wiped on drop.
+#[derive(Debug)]
+pub struct Opened {
+    buffer: Zeroizing<Vec<u8>>,
+    bytes: usize,
+    request_id: RequestId,
+}
+
+impl<'a> Sealed<'a> {
+    /// Reads the shape: steps 1 to 3 of protocol section 4, all but the kid's owner.
+    ///
+    /// # Errors
+    ///
+    /// The reason to drop these bytes.
+    pub fn parse(jwe: &'a [u8]) -> Result<Self, Unopened> {
+        if jwe.len() > MAX_JWE_BYTES {
+            return Err(Unopened::TooLong);
+        }
+        let mut parts = jwe.split(|&c| c == b'.');
+        let (Some(aad), Some([]), Some(iv), Some(ciphertext), Some(tag), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Unopened::Parts);
+        };
+        let kid = read_header(aad)?;
+        let iv = read_base64(iv)?;
+        let tag = read_base64(tag)?;
+        Ok(Self { kid, aad, iv, ciphertext, tag, jwe })
+    }
+
+    /// Whose key it claims to be under.
+    #[must_use]
+    pub fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// What an answer to it would refer to.
+    #[must_use]
+    pub fn request_id(&self) -> RequestId {
+        request_id(self.jwe)
+    }
+
+    /// Checks the MAC and decrypts: steps 4 and 6 of protocol section 4.
+    ///
+    /// # Errors
+    ///
+    /// [`Unopened::UnknownKid`] when `key` goes by another name, else the reason to drop these bytes.
+    pub fn open(&self, key: &EnvelopeKey) -> Result<Opened, Unopened> {
+        if key.kid != self.kid {
+            return Err(Unopened::UnknownKid);
+        }
+        let mut buffer = Zeroizing::new(vec![0; self.ciphertext.len() / 4 * 3 + 2]);
+        let ciphertext_bytes =
+            Base64UrlUnpadded::decode(self.ciphertext, &mut buffer).map_err(|_| Unopened::Encoding)?.len();
+        if !(BLOCK_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&ciphertext_bytes) || ciphertext_bytes % BLOCK_BYTES != 0 {
+            return Err(Unopened::Length);
+        }
+        let bytes = aead::open(&key.key, &self.iv, self.aad, &mut buffer[..ciphertext_bytes], &self.tag)
+            .map_err(|_| Unopened::NotAuthentic)?
+            .len();
+        Ok(Opened { buffer, bytes, request_id: self.request_id() })
+    }
+}
+
+impl Opened {
+    /// The plaintext as it was sealed, with its padding.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.bytes]
+    }
+
+    /// What an answer to it refers to.
+    #[must_use]
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+}
+
+/// The first 16 bytes of SHA-256 of a JWE (protocol section 6).
+#[must_use]
+pub fn request_id(jwe: &[u8]) -> RequestId {
+    let mut id = [0; RequestId::BYTES];
+    id.copy_from_slice(&Sha256::digest(jwe)[..RequestId::BYTES]);
+    RequestId::new(id)
+}
+
+/// The header is compared, not parsed: no other header exists (protocol section 4).
+fn read_header(aad: &[u8]) -> Result<Kid, Unopened> {
+    if aad.len() != HEADER_CHARACTERS {
+        return Err(Unopened::Header);
+    }
+    let bytes: [u8; HEADER_BYTES] = read_base64(aad).map_err(|_| Unopened::Header)?;
+    bytes
+        .strip_prefix(HEADER_START)
+        .and_then(|rest| rest.strip_suffix(HEADER_END))
+        .and_then(|kid| std::str::from_utf8(kid).ok())
+        .and_then(|kid| kid.parse().ok())
+        .ok_or(Unopened::Header)
+}
+
+fn read_base64<const N: usize>(text: &[u8]) -> Result<[u8; N], Unopened> {
+    if text.len() != base64_characters(N) {
+        return Err(Unopened::Length);
+    }
+    let mut bytes = [0; N];
+    Base64UrlUnpadded::decode(text, &mut bytes).map_err(|_| Unopened::Encoding)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::testing::Counter;
+
+    fn key() -> EnvelopeKey {
+        EnvelopeKey::new(Kid::new([7; 8]), Secret::new([9; 64]))
+    }
+
+    fn sealed(json: &[u8]) -> Vec<u8> {
+        key().seal(json, &mut Counter::new(0)).expect("short enough")
+    }
+
+    fn open(jwe: &[u8]) -> Result<Vec<u8>, Unopened> {
+        Sealed::parse(jwe)?.open(&key()).map(|opened| opened.bytes().to_vec())
+    }
+
+    #[test]
+    fn an_envelope_has_one_of_four_sizes() {
+        for (plaintext, jwe) in
+            [(0, 399), (191, 399), (192, 741), (447, 741), (448, 1423), (959, 1423), (960, 2789), (1983, 2789)]
+        {
+            assert_eq!(sealed(&vec![b'x'; plaintext]).len(), jwe, "{plaintext} bytes");
+        }
+        assert_eq!(key().seal(&[b'x'; 1984], &mut Counter::new(0)), Err(TooLong(1984)));
+    }
+
+    #[test]
+    fn what_was_sealed_opens_with_its_padding() {
+        let opened = open(&sealed(b"{}")).expect("authentic");
+        assert_eq!(opened.len(), 191);
+        assert_eq!(opened.trim_ascii_end(), b"{}");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let jwe = sealed(br#"{"on":false}"#);
+        for place in 0..jwe.len() {
+            for bit in 0..8 {
+                let mut forged = jwe.clone();
+                forged[place] ^= 1 << bit;
+                assert!(open(&forged).is_err(), "bit {bit} of byte {place} went unseen");
+            }
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_extension_is_refused() {
+        let jwe = sealed(br#"{"on":false}"#);
+        for length in 0..jwe.len() {
+            assert!(open(&jwe[..length]).is_err(), "{length} bytes were taken");
+        }
+        for tail in [".", "A", "..", "\n", " "] {
+            assert!(open(&[&jwe, tail.as_bytes()].concat()).is_err());
+        }
+        assert_eq!(open(&vec![b'A'; MAX_JWE_BYTES + 1]), Err(Unopened::TooLong));
+    }
+
+    #[test]
+    fn only_the_one_header_is_read() {
+        let jwe = String::from_utf8(sealed(b"{}")).expect("ASCII");
+        let body = &jwe[jwe.find('.').expect("five parts")..];
+        let kid = Kid::new([7; 8]);
+        for header in [
+            format!(r#"{{"enc":"A256CBC-HS512","alg":"dir","kid":"{kid}"}}"#),
+            format!(r#"{{"alg":"dir","enc":"A256CBC-HS512","kid":"{kid}","zip":"DEF"}}"#),
+            format!(r#"{{"alg":"dir","enc":"A128CBC-HS256","kid":"{kid}"}}"#),
+            format!(r#"{{"alg":"none","enc":"A256CBC-HS512","kid":"{kid}"}}"#),
+            format!(r#"{{"alg":"dir", "enc":"A256CBC-HS512","kid":"{kid}"}}"#),
+            r#"{"alg":"dir","enc":"A256CBC-HS512"}"#.to_owned(),
+            String::new(),
+        ] {
+            let forged = format!("{}{body}", Base64UrlUnpadded::encode_string(header.as_bytes()));
+            assert_eq!(open(forged.as_bytes()), Err(Unopened::Header), "{header}");
+        }
+    }
+
+    #[test]
+    fn an_encrypted_key_in_the_second_part_is_refused() {
+        let jwe = String::from_utf8(sealed(b"{}")).expect("ASCII");
+        assert_eq!(open(jwe.replacen("..", ".AA.", 1).as_bytes()), Err(Unopened::Parts));
+    }
+
+    #[test]
+    fn another_direction_or_epoch_has_another_key() {
+        let other = EnvelopeKey::new(Kid::new([8; 8]), Secret::new([9; 64]));
+        let jwe = sealed(b"{}");
+        let sealed = Sealed::parse(&jwe).expect("well formed");
+        assert_eq!(sealed.open(&other).expect_err("another name"), Unopened::UnknownKid);
+        let same_name = EnvelopeKey::new(Kid::new([7; 8]), Secret::new([8; 64]));
+        assert_eq!(sealed.open(&same_name).expect_err("another key"), Unopened::NotAuthentic);
+    }
+}
