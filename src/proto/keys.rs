@@ -5,7 +5,6 @@
 
 use hkdf::Hkdf;
 use p256::NistP256;
-use p256::ecdsa::SigningKey;
 use p256::elliptic_curve::Curve;
 use p256::elliptic_curve::bigint::{NonZero, U256, U384};
 use rand_core::CryptoRng;
@@ -19,6 +18,7 @@ use super::envelope::EnvelopeKey;
 use super::id::{Cid, Kid, PskId, SpkiHash, ThingId, X25519Public};
 use super::passcode::Passcode;
 use super::secret::Secret;
+use super::signature::SigningKey;
 
 /// The key of a TLS 1.3 external PSK, 32 bytes.
 pub type TlsPsk = Secret<32>;
@@ -201,18 +201,18 @@ pub fn invitation_psk(secret: &Secret<16>) -> TlsPsk {
 pub fn recovery_key(code: &Secret<16>, thing: &ThingId) -> SigningKey {
     let (_, prk) = Hkdf::<Sha512>::extract(Some(b"SecT-v1/recovery"), code.expose());
     let wide: Secret<48> = expand(&prk, "p256", &[&thing.characters()]);
-    let mut scalar = recovery_scalar(&wide);
-    let key = SigningKey::from_slice(&scalar).expect("1 <= d <= n - 1 is a valid scalar");
-    scalar.zeroize();
-    key
+    SigningKey::from_scalar(&recovery_scalar(&wide)).expect("1 <= d <= n - 1 is a valid scalar")
 }
 
-fn recovery_scalar(wide: &Secret<48>) -> [u8; 32] {
+fn recovery_scalar(wide: &Secret<48>) -> Secret<32> {
     let order_minus_one = U384::from(&NistP256::ORDER.wrapping_sub(&U256::ONE));
     let modulus = NonZero::new(order_minus_one).expect("n - 1 is not zero");
-    let d = U384::from_be_slice(wide.expose()).rem(&modulus).wrapping_add(&U384::ONE);
-    let mut scalar = [0; 32];
-    scalar.copy_from_slice(&d.to_be_bytes().as_ref()[16..]);
+    let mut d = U384::from_be_slice(wide.expose()).rem(&modulus).wrapping_add(&U384::ONE);
+    let mut bytes = d.to_be_bytes();
+    let mut scalar = Secret::new([0; 32]);
+    scalar.expose_mut().copy_from_slice(&bytes.as_ref()[16..]);
+    bytes.zeroize();
+    d.zeroize();
     scalar
 }
 

@@ -12,6 +12,7 @@ pub mod id;
 pub mod keys;
 pub mod passcode;
 pub mod secret;
+pub mod signature;
 pub mod time;
 pub mod topic;
 pub mod user;
