@@ -4,18 +4,26 @@
 //! Read in the order of the paper: [`passcode`] (STEP 1, 2), [`topic`] (STEP 3),
 //! [`credential`] (STEP 5), [`keys`] (STEP 6, 7).
 
+pub mod action;
 pub mod aead;
 pub mod credential;
 mod draw;
 pub mod envelope;
+pub mod freshness;
 pub mod id;
+pub mod json;
 pub mod keys;
+pub mod message;
+pub mod pairing;
 pub mod passcode;
+pub mod port;
+pub mod record;
 pub mod secret;
 pub mod signature;
 pub mod time;
 pub mod topic;
 pub mod user;
+pub mod wifi;
 
 #[cfg(test)]
 mod testing;

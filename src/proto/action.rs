@@ -1,0 +1,157 @@
+//! What the thing's machine asks its shell to do, and what comes back.
+
+use std::time::Duration;
+
+use super::keys::TlsPsk;
+use super::message::OutletState;
+use super::passcode::Passcode;
+use super::secret::SecretString;
+use super::user::Name;
+use super::wifi::{HomeNetwork, Ssid};
+
+/// One connection to the local server, as long as it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// Something slow, delayed or many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Draw this on the display.
+    Show(Screen),
+    /// Leave any network and open the Thing-AP (SecT STEP 1).
+    OpenAccessPoint {
+        /// Its name.
+        ssid: String,
+        /// Its WPA2 passphrase.
+        passphrase: Passcode,
+    },
+    /// Close the Thing-AP and stay off the air.
+    CloseAccessPoint,
+    /// Close the Thing-AP, if it is open, and join the home network (SecT STEP 8).
+    JoinNetwork(HomeNetwork),
+    /// From now on these, and nobody else, may open a session.
+    Admit(Vec<Admission>),
+    /// Send to this session alone, on the pairing topic, QoS 1.
+    SendPairing {
+        /// Which session.
+        session: SessionId,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// Send to every local session of the controller that this topic belongs to, QoS 0.
+    Publish {
+        /// `s/<T_token>/t`.
+        topic: String,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// End this session once what was queued for it is out.
+    EndSession(SessionId),
+}
+
+/// Who may open a session, and what it may do there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The TLS-PSK identity.
+    pub psk_identity: String,
+    /// Its key.
+    pub psk: TlsPsk,
+    /// User name and password that CONNECT must carry; without, it must carry none.
+    pub login: Option<(String, SecretString)>,
+    /// The one topic that it may publish to.
+    pub publish: String,
+    /// The one topic that it may subscribe to.
+    pub subscribe: String,
+    /// Sessions at the same time.
+    pub max_sessions: usize,
+}
+
+/// What the display shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Screen {
+    /// The daemon starts.
+    Starting,
+    /// Anybody who reads this may claim the thing (SecT STEP 1).
+    AccessPoint {
+        /// The access point's name.
+        ssid: String,
+        /// The passcode.
+        passcode: Passcode,
+        /// How long it stays open.
+        left: Duration,
+    },
+    /// Nobody claimed the thing; the button opens the access point again.
+    AccessPointOff,
+    /// A controller is being bound.
+    Pairing {
+        /// The access point's name.
+        ssid: String,
+    },
+    /// On the way to the home network.
+    Joining {
+        /// Its name.
+        ssid: Ssid,
+    },
+    /// The home network did not take the thing; it tries again.
+    JoinFailed {
+        /// Its name.
+        ssid: Ssid,
+        /// Why.
+        reason: JoinFailure,
+    },
+    /// At home.
+    Online {
+        /// The thing's name.
+        name: Name,
+        /// What the load has.
+        outlet: OutletState,
+    },
+    /// Something is broken that needs a person.
+    Fault(Fault),
+}
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The thing was claimed and its store is gone or unreadable: it must not become claimable.
+    Store,
+    /// The outlet did not switch.
+    Outlet,
+    /// The radio does not work.
+    Radio,
+}
+
+/// What became of the radio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WifiEvent {
+    /// The Thing-AP is open and has its address.
+    AccessPointUp,
+    /// The radio cannot open an access point.
+    AccessPointFailed,
+    /// The home network is joined and gave an address.
+    Joined,
+    /// The home network was not joined.
+    JoinFailed(JoinFailure),
+    /// The home network is gone; the back end keeps trying by itself.
+    Lost,
+}
+
+/// Why a network was not joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JoinFailure {
+    /// It does not take the password.
+    WrongPassword,
+    /// It is not on the air.
+    NotFound,
+    /// Anything else: no address, a radio error.
+    Other,
+}
+
+/// What was done to the button.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Press {
+    /// Let go before 10 s.
+    Short,
+    /// Held for 10 s.
+    Long,
+}

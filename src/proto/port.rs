@@ -1,0 +1,55 @@
+//! What a machine needs answered at once, before it can go on.
+
+use rand_core::CryptoRng;
+use thiserror::Error;
+
+use super::message::OutletState;
+use super::record::Claim;
+
+/// The power relay.
+pub trait Outlet {
+    /// Switches the load; when this returns, it is switched.
+    ///
+    /// # Errors
+    ///
+    /// [`OutletFault`] when the hardware refused; the load is then as it was.
+    fn set(&mut self, state: OutletState) -> Result<(), OutletFault>;
+}
+
+/// The hardware did not switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the outlet did not switch")]
+pub struct OutletFault;
+
+/// The durable store. Each method is one transaction: when it returns `Ok`, a power cut loses
+/// nothing of it, and when it returns `Err`, nothing of it happened.
+pub trait Vault {
+    /// Makes an unclaimed thing a claimed one (SecT STEP 2-7).
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`].
+    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault>;
+
+    /// Remembers that the home network was joined once (SecT STEP 8).
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`].
+    fn joined(&mut self) -> Result<(), VaultFault>;
+}
+
+/// The store refused; it has logged why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the store failed")]
+pub struct VaultFault;
+
+/// The ports together, as the shell lends them for one call.
+pub struct Ports<'a> {
+    /// The power relay.
+    pub outlet: &'a mut dyn Outlet,
+    /// The durable store.
+    pub vault: &'a mut dyn Vault,
+    /// The operating system's random numbers.
+    pub rng: &'a mut dyn CryptoRng,
+}
