@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod aead;
+pub mod certificate;
 pub mod credential;
 mod draw;
 pub mod envelope;

@@ -89,6 +89,12 @@ impl SigningKey {
         let signature: Ecdsa = self.0.multipart_sign(&[name.as_bytes(), message]);
         Signature::new(signature.to_bytes().into())
     }
+
+    /// Signs a message as X.509 wants it: `Ecdsa-Sig-Value` in DER (RFC 3279 section 2.2.3).
+    pub(super) fn sign_x509(&self, message: &[u8]) -> Vec<u8> {
+        let signature: Ecdsa = self.0.multipart_sign(&[message]);
+        signature.to_der().as_bytes().to_vec()
+    }
 }
 
 /// A public P-256 key as the DER SubjectPublicKeyInfo of its uncompressed point, the one form that
@@ -151,6 +157,17 @@ impl Spki {
     pub fn verify(&self, name: &str, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
         let signature = Ecdsa::from_slice(signature.as_bytes()).map_err(|_| BadSignature)?;
         self.key.multipart_verify(&[name.as_bytes(), message], &signature).map_err(|_| BadSignature)
+    }
+
+    /// Checks an X.509 signature (RFC 3279 section 2.2.3).
+    pub(super) fn verify_x509(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        let signature = Ecdsa::from_der(signature).map_err(|_| BadSignature)?;
+        self.key.multipart_verify(&[message], &signature).map_err(|_| BadSignature)
+    }
+
+    /// The uncompressed point alone, 65 bytes.
+    pub(super) fn point(&self) -> &[u8] {
+        &self.der[SPKI_START.len()..]
     }
 }
 
