@@ -21,6 +21,7 @@ pub mod port;
 pub mod record;
 pub mod secret;
 pub mod signature;
+pub mod thing;
 pub mod time;
 pub mod topic;
 pub mod user;

@@ -63,6 +63,20 @@ pub struct Household {
     pub controllers: Vec<ControllerRecord>,
 }
 
+/// The name of a thing that has none yet.
+#[must_use]
+pub fn default_name() -> Name {
+    "plug".parse().expect("4 letters are a name")
+}
+
+impl Claim {
+    /// The household that it founds.
+    #[must_use]
+    pub fn into_household(self) -> Household {
+        Household { name: default_name(), network: self.network, joined_once: false, controllers: vec![self.owner] }
+    }
+}
+
 /// All that the store gives back at a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {

@@ -14,3 +14,7 @@
 //! ```
 
 pub mod message;
+pub mod thing;
+
+/// The PSK identity of who has nothing but the passcode (protocol section 7).
+pub const PAIR_IDENTITY: &str = "pair";

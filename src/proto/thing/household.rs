@@ -1,0 +1,335 @@
+//! The thing at home: requests from those who may, answers to each, events to all
+//! (SecT STEP 8, 12, 13; protocol sections 4 and 6).
+//!
+//! The way of one command, each step a type that the next one needs:
+//! `Sealed -> Opened -> Request -> Fresh -> Authorized -> answer`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+
+use super::verdict::{Dropped, Verdict};
+use super::{Core, Switched};
+use crate::proto::action::{Action, Admission, Fault, Screen, SessionId, WifiEvent};
+use crate::proto::envelope::{Opened, Sealed};
+use crate::proto::freshness::{Fresh, Freshness};
+use crate::proto::id::RequestId;
+use crate::proto::json;
+use crate::proto::keys::EpochKeys;
+use crate::proto::message::{
+    EVENT_STATE, Event, Operation, OutletState, Request, Requested, Response, ReturnCode, State, SwitchedBy,
+};
+use crate::proto::port::Ports;
+use crate::proto::record::{ControllerRecord, Household};
+use crate::proto::secret::SecretString;
+use crate::proto::time::Micros;
+use crate::proto::user::{Name, Role};
+use crate::proto::wifi::HomeNetwork;
+
+/// Sessions of one controller at a time: a phone, a terminal that watches, one that is closing.
+pub(super) const MAX_CONTROLLER_SESSIONS: usize = 4;
+/// The first wait before the home network is tried again; it doubles up to [`MAX_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+/// The longest such wait.
+const MAX_RETRY: Duration = Duration::from_secs(60);
+
+/// A claimed thing's people and its way home.
+pub(super) struct HouseholdState {
+    name: Name,
+    network: HomeNetwork,
+    joined_once: bool,
+    controllers: Vec<Controller>,
+    home: Home,
+}
+
+/// Where the radio stands.
+enum Home {
+    /// On the way.
+    Joining { retry: Duration },
+    /// Waits before it tries again.
+    Waiting { until: Micros, retry: Duration },
+    /// There.
+    Online,
+}
+
+/// One controller, ready to be talked to.
+struct Controller {
+    record: ControllerRecord,
+    keys: EpochKeys,
+    psk_identity: String,
+    c2t: String,
+    t2c: String,
+    freshness: Freshness,
+    sessions: BTreeSet<SessionId>,
+}
+
+/// A command that its sender's role allows; only [`authorize`] makes one.
+#[must_use]
+struct Authorized(Operation);
+
+/// Who may do what (protocol section 9). Takes the proof of freshness, so that the order holds.
+fn authorize(_: Fresh, operation: Operation, role: Role) -> Result<Authorized, ReturnCode> {
+    if role >= operation.least_role() { Ok(Authorized(operation)) } else { Err(ReturnCode::Forbidden) }
+}
+
+impl Controller {
+    fn new(core: &Core, record: ControllerRecord) -> Self {
+        let keys = record.master.epoch(&core.identity.id(), &record.cid, record.epoch);
+        Self {
+            psk_identity: keys.psk_id.to_string(),
+            c2t: record.topic.c2t(),
+            t2c: record.topic.t2c(),
+            freshness: Freshness::default(),
+            sessions: BTreeSet::new(),
+            keys,
+            record,
+        }
+    }
+
+    fn admission(&self) -> Admission {
+        let credentials = &self.record.credentials;
+        Admission {
+            psk_identity: self.psk_identity.clone(),
+            psk: self.keys.psk.clone(),
+            login: Some((
+                credentials.user.expose().to_owned(),
+                SecretString::new(credentials.password.expose().to_owned()),
+            )),
+            publish: self.c2t.clone(),
+            subscribe: self.t2c.clone(),
+            max_sessions: MAX_CONTROLLER_SESSIONS,
+        }
+    }
+}
+
+impl HouseholdState {
+    pub(super) fn new(core: &Core, household: Household) -> Self {
+        Self {
+            controllers: household.controllers.into_iter().map(|record| Controller::new(core, record)).collect(),
+            name: household.name,
+            network: household.network,
+            joined_once: household.joined_once,
+            home: Home::Joining { retry: FIRST_RETRY },
+        }
+    }
+
+    /// Admits the household's controllers and nobody else, and joins the home network (SecT STEP 8).
+    pub(super) fn go_home(&mut self, core: &mut Core) {
+        core.actions.push_back(Action::Admit(self.controllers.iter().map(Controller::admission).collect()));
+        self.join(core, FIRST_RETRY);
+    }
+
+    fn join(&mut self, core: &mut Core, retry: Duration) {
+        self.home = Home::Joining { retry };
+        core.actions.push_back(Action::Show(Screen::Joining { ssid: self.network.ssid.clone() }));
+        core.actions.push_back(Action::JoinNetwork(self.network.clone()));
+    }
+
+    pub(super) fn handle_wifi(&mut self, core: &mut Core, event: WifiEvent, now: Micros, ports: &mut Ports<'_>) {
+        match event {
+            WifiEvent::Joined => {
+                // A store that fails here costs nothing: the next join tries again.
+                if !self.joined_once && ports.vault.joined().is_ok() {
+                    self.joined_once = true;
+                }
+                self.home = Home::Online;
+                self.show(core);
+            }
+            WifiEvent::JoinFailed(reason) => {
+                let retry = match self.home {
+                    Home::Joining { retry } | Home::Waiting { retry, .. } => retry,
+                    Home::Online => FIRST_RETRY,
+                };
+                self.home = Home::Waiting { until: now.after(retry), retry: (retry * 2).min(MAX_RETRY) };
+                let ssid = self.network.ssid.clone();
+                core.actions.push_back(Action::Show(Screen::JoinFailed { ssid, reason }));
+            }
+            WifiEvent::Lost => {
+                self.home = Home::Joining { retry: FIRST_RETRY };
+                core.actions.push_back(Action::Show(Screen::Joining { ssid: self.network.ssid.clone() }));
+            }
+            WifiEvent::AccessPointFailed => core.actions.push_back(Action::Show(Screen::Fault(Fault::Radio))),
+            WifiEvent::AccessPointUp => {}
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Micros> {
+        match self.home {
+            Home::Waiting { until, .. } => Some(until),
+            Home::Joining { .. } | Home::Online => None,
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Micros) {
+        if let Home::Waiting { until, retry } = self.home
+            && now >= until
+        {
+            self.join(core, retry);
+        }
+    }
+
+    pub(super) fn show(&self, core: &mut Core) {
+        if let Home::Online = self.home {
+            let screen = Screen::Online { name: self.name.clone(), outlet: core.outlet.state };
+            core.actions.push_back(Action::Show(screen));
+        }
+    }
+
+    pub(super) fn handle_session_opened(&mut self, session: SessionId, psk_identity: &str) {
+        if let Some(controller) = self.controllers.iter_mut().find(|one| one.psk_identity == psk_identity) {
+            controller.sessions.insert(session);
+        }
+    }
+
+    pub(super) fn handle_session_closed(&mut self, session: SessionId) {
+        for controller in &mut self.controllers {
+            controller.sessions.remove(&session);
+        }
+    }
+
+    /// One message from a controller: the order of receiving of protocol section 4.
+    pub(super) fn handle_publish(
+        &mut self,
+        core: &mut Core,
+        topic: &str,
+        payload: &[u8],
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) -> Verdict {
+        let Some(index) = self.controllers.iter().position(|one| one.c2t == topic) else {
+            return Verdict::Dropped(Dropped::ForeignTopic);
+        };
+        let opened = match Sealed::parse(payload).and_then(|sealed| sealed.open(&self.controllers[index].keys.c2t)) {
+            Ok(opened) => opened,
+            Err(reason) => return Verdict::Dropped(Dropped::Unopened(reason)),
+        };
+        self.handle_opened(core, index, &opened, now, ports)
+    }
+
+    fn handle_opened(
+        &mut self,
+        core: &mut Core,
+        index: usize,
+        opened: &Opened,
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) -> Verdict {
+        let re = opened.request_id();
+        let controller = &mut self.controllers[index];
+        if let Some(answer) = controller.freshness.answer_to(&re) {
+            core.actions.push_back(Action::Publish { topic: controller.t2c.clone(), payload: answer.to_vec() });
+            return Verdict::Repeated;
+        }
+        let (boot, ts, requested) = match Request::read(opened.bytes()) {
+            Err(_) => return self.answer(core, index, re, ReturnCode::BadRequest, now, ports.rng),
+            Ok(Request::Status) => return self.answer(core, index, re, ReturnCode::Ok, now, ports.rng),
+            Ok(Request::Command { boot, ts, requested }) => (boot, ts, requested),
+        };
+        let fresh = match controller.freshness.accept(core.boot, now, boot, ts) {
+            Ok(fresh) => fresh,
+            Err(stale) => {
+                let _ = self.answer(core, index, re, ReturnCode::Stale, now, ports.rng);
+                return Verdict::Stale(stale);
+            }
+        };
+        // From here the message is accepted: exactly one answer, kept whatever it says.
+        let before = core.outlet.state;
+        let code = match requested {
+            Requested::Unknown => ReturnCode::Unsupported,
+            Requested::Known(operation) => match authorize(fresh, operation, controller.record.role) {
+                Ok(authorized) => self.act(core, index, authorized, now, ports),
+                Err(code) => code,
+            },
+        };
+        let answer = self.seal_answer(core, index, re, code, now, ports.rng);
+        self.publish(core, index, answer.clone());
+        self.controllers[index].freshness.keep_answer(re, now, answer);
+        if core.outlet.state != before {
+            self.tell_everybody(core, now, ports.rng);
+            self.show(core);
+        }
+        Verdict::Answered(code)
+    }
+
+    fn act(
+        &mut self,
+        core: &mut Core,
+        index: usize,
+        Authorized(operation): Authorized,
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) -> ReturnCode {
+        match operation {
+            Operation::OutletSet { on } => {
+                let wanted = OutletState::from_on(on);
+                if wanted == core.outlet.state {
+                    return ReturnCode::Ok;
+                }
+                if ports.outlet.set(wanted).is_err() {
+                    core.actions.push_back(Action::Show(Screen::Fault(Fault::Outlet)));
+                    return ReturnCode::Storage;
+                }
+                let who = Some(self.controllers[index].record.name.clone());
+                core.outlet = Switched { state: wanted, by: SwitchedBy::User, who, since: now };
+                ReturnCode::Ok
+            }
+        }
+    }
+
+    /// An answer that is made afresh each time.
+    fn answer(
+        &mut self,
+        core: &mut Core,
+        index: usize,
+        re: RequestId,
+        rc: ReturnCode,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) -> Verdict {
+        let payload = self.seal_answer(core, index, re, rc, now, rng);
+        self.publish(core, index, payload);
+        Verdict::Answered(rc)
+    }
+
+    fn seal_answer(
+        &mut self,
+        core: &Core,
+        index: usize,
+        re: RequestId,
+        rc: ReturnCode,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<u8> {
+        let st = self.state(core);
+        let controller = &mut self.controllers[index];
+        let ts = controller.freshness.stamp(now);
+        let text = json::encode(&Response { re, rc, boot: core.boot, ts, st, r: None });
+        controller.keys.t2c.seal(&text, rng).expect("an answer is far below 1983 bytes")
+    }
+
+    fn publish(&self, core: &mut Core, index: usize, payload: Vec<u8>) {
+        core.actions.push_back(Action::Publish { topic: self.controllers[index].t2c.clone(), payload });
+    }
+
+    /// The event `state`, to each controller that has a session.
+    pub(super) fn tell_everybody(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+        let st = self.state(core);
+        for controller in self.controllers.iter_mut().filter(|one| !one.sessions.is_empty()) {
+            let ts = controller.freshness.stamp(now);
+            let text = json::encode(&Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None });
+            let payload = controller.keys.t2c.seal(&text, rng).expect("an event is far below 1983 bytes");
+            core.actions.push_back(Action::Publish { topic: controller.t2c.clone(), payload });
+        }
+    }
+
+    fn state(&self, core: &Core) -> State {
+        State {
+            on: core.outlet.state.is_on(),
+            by: core.outlet.by,
+            who: core.outlet.who.clone(),
+            since: core.outlet.since,
+            name: self.name.clone(),
+        }
+    }
+}

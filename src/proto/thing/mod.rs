@@ -1,0 +1,266 @@
+//! The thing's machine: from the factory state through pairing to switching the load
+//! (SecT STEP 1-7, 12, 13; protocol sections 4, 6, 7).
+//!
+//! The shell tells it what happened ([`Thing::handle_publish`] and its kin), lends it the
+//! [`Ports`] for what must be answered at once, then takes what it asks for with
+//! [`Thing::poll_action`] and wakes it when [`Thing::poll_timeout`] says so. It has no thread, no
+//! clock and no socket, and what a stranger sends can only move a counter.
+
+mod access_point;
+mod household;
+mod verdict;
+
+use std::collections::VecDeque;
+
+use access_point::AccessPoint;
+use household::HouseholdState;
+
+use super::action::{Action, Fault, Press, Screen, SessionId, WifiEvent};
+use super::certificate::{CertificateError, ThingIdentity};
+use super::id::{Boot, ThingId};
+use super::message::{OutletState, SwitchedBy};
+use super::pairing::message::CloudServer;
+use super::port::Ports;
+use super::record::{Household, Stored};
+use super::time::Micros;
+use super::user::Name;
+
+pub use verdict::{Counters, Dropped, Verdict};
+
+/// The thing.
+pub struct Thing {
+    core: Core,
+    phase: Phase,
+}
+
+/// What every phase needs.
+struct Core {
+    identity: ThingIdentity,
+    boot: Boot,
+    clouds: Vec<CloudServer>,
+    outlet: Switched,
+    actions: VecDeque<Action>,
+    counters: Counters,
+}
+
+/// What the load has, and who gave it.
+struct Switched {
+    state: OutletState,
+    by: SwitchedBy,
+    who: Option<Name>,
+    since: Micros,
+}
+
+enum Phase {
+    /// Nobody's: who reads the passcode becomes the owner.
+    Unclaimed(AccessPoint),
+    /// Somebody's; `handover` is the access point whose last message is still on its way.
+    Claimed { household: HouseholdState, handover: Option<AccessPoint> },
+}
+
+/// What a start of the daemon brings along.
+pub struct Start {
+    /// What the store gave.
+    pub stored: Stored,
+    /// A fresh nonce.
+    pub boot: Boot,
+    /// What the load has now; a restart never touches it.
+    pub outlet: OutletState,
+    /// Where the thing registers.
+    pub clouds: Vec<CloudServer>,
+}
+
+impl Thing {
+    /// Wakes up: opens the access point of an unclaimed thing (SecT STEP 1), joins the home network
+    /// of a claimed one (STEP 8).
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`] when the stored identity is damaged.
+    pub fn start(start: Start, now: Micros, ports: &mut Ports<'_>) -> Result<Self, CertificateError> {
+        let mut core = Core {
+            identity: ThingIdentity::from_stored(&start.stored.identity)?,
+            boot: start.boot,
+            clouds: start.clouds,
+            outlet: Switched { state: start.outlet, by: SwitchedBy::Boot, who: None, since: now },
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+        };
+        let phase = match start.stored.household {
+            None => Phase::Unclaimed(AccessPoint::open(&mut core, now, ports.rng)),
+            Some(household) => {
+                let mut household = HouseholdState::new(&core, household);
+                household.go_home(&mut core);
+                Phase::Claimed { household, handover: None }
+            }
+        };
+        Ok(Self { core, phase })
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> ThingId {
+        self.core.identity.id()
+    }
+
+    /// Whether it has an owner.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        matches!(self.phase, Phase::Claimed { .. })
+    }
+
+    /// What was dropped and answered so far, by reason.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// A session was opened under an identity that [`Action::Admit`] named.
+    pub fn handle_session_opened(&mut self, session: SessionId, psk_identity: &str) {
+        match &mut self.phase {
+            Phase::Unclaimed(access_point) => access_point.handle_session_opened(session, psk_identity),
+            Phase::Claimed { household, .. } => household.handle_session_opened(session, psk_identity),
+        }
+    }
+
+    /// A session ended, for whatever reason.
+    pub fn handle_session_closed(&mut self, session: SessionId, now: Micros, ports: &mut Ports<'_>) {
+        match &mut self.phase {
+            Phase::Unclaimed(access_point) => {
+                access_point.handle_session_closed(&mut self.core, session, now, ports.rng);
+            }
+            Phase::Claimed { household, handover } => {
+                household.handle_session_closed(session);
+                if handover.as_mut().is_some_and(|access_point| access_point.end_handover(session)) {
+                    self.finish_handover();
+                }
+            }
+        }
+    }
+
+    /// All that was sent to this session has arrived.
+    pub fn handle_acknowledged(&mut self, session: SessionId) {
+        if let Phase::Claimed { handover: Some(access_point), .. } = &mut self.phase
+            && access_point.end_handover(session)
+        {
+            self.finish_handover();
+        }
+    }
+
+    /// A message arrived on a topic that its session may publish to.
+    pub fn handle_publish(
+        &mut self,
+        session: SessionId,
+        topic: &str,
+        payload: &[u8],
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) -> Verdict {
+        let verdict = match &mut self.phase {
+            Phase::Unclaimed(access_point) => {
+                let (verdict, claim) = access_point.handle_publish(&mut self.core, session, topic, payload, now, ports);
+                if let Some(claim) = claim {
+                    self.become_claimed(claim.into_household());
+                }
+                verdict
+            }
+            Phase::Claimed { household, handover } => match handover {
+                Some(access_point) if access_point.has_session(session) => {
+                    access_point.handle_repeat(&mut self.core, session, topic, payload, now, ports)
+                }
+                _ => household.handle_publish(&mut self.core, topic, payload, now, ports),
+            },
+        };
+        self.core.counters.count(&verdict);
+        verdict
+    }
+
+    /// Something happened to the radio.
+    pub fn handle_wifi(&mut self, event: WifiEvent, now: Micros, ports: &mut Ports<'_>) {
+        match &mut self.phase {
+            Phase::Unclaimed(access_point) => access_point.handle_wifi(&mut self.core, event, now),
+            Phase::Claimed { household, handover: None } => household.handle_wifi(&mut self.core, event, now, ports),
+            // The radio is still ours as an access point.
+            Phase::Claimed { handover: Some(_), .. } => {}
+        }
+    }
+
+    /// Somebody pressed the button: it toggles the load, and wakes an access point that went to sleep.
+    pub fn handle_press(&mut self, press: Press, now: Micros, ports: &mut Ports<'_>) {
+        if let Phase::Unclaimed(access_point) = &mut self.phase
+            && access_point.is_asleep()
+        {
+            access_point.wake(&mut self.core, now, ports.rng);
+            return;
+        }
+        match press {
+            Press::Short => self.toggle(now, ports),
+            // What a long press opens on a claimed thing is not part of this version.
+            Press::Long => {}
+        }
+    }
+
+    fn toggle(&mut self, now: Micros, ports: &mut Ports<'_>) {
+        let wanted = self.core.outlet.state.toggled();
+        if ports.outlet.set(wanted).is_err() {
+            self.core.actions.push_back(Action::Show(Screen::Fault(Fault::Outlet)));
+            return;
+        }
+        self.core.outlet = Switched { state: wanted, by: SwitchedBy::Button, who: None, since: now };
+        if let Phase::Claimed { household, handover } = &mut self.phase {
+            household.tell_everybody(&mut self.core, now, ports.rng);
+            if handover.is_none() {
+                household.show(&mut self.core);
+            }
+        }
+    }
+
+    /// When to call [`Thing::handle_timeout`], if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Micros> {
+        match &self.phase {
+            Phase::Unclaimed(access_point) => access_point.poll_timeout(),
+            Phase::Claimed { handover: Some(access_point), .. } => access_point.poll_timeout(),
+            Phase::Claimed { household, handover: None } => household.poll_timeout(),
+        }
+    }
+
+    /// The time that [`Thing::poll_timeout`] named has come.
+    pub fn handle_timeout(&mut self, now: Micros, ports: &mut Ports<'_>) {
+        match &mut self.phase {
+            Phase::Unclaimed(access_point) => access_point.handle_timeout(&mut self.core, now, ports.rng),
+            Phase::Claimed { handover: Some(access_point), .. } => {
+                if access_point.is_handover_over(now) {
+                    self.finish_handover();
+                }
+            }
+            Phase::Claimed { household, handover: None } => household.handle_timeout(&mut self.core, now),
+        }
+    }
+
+    /// What the shell shall do next; `None` when there is nothing.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.core.actions.pop_front()
+    }
+
+    /// M9 is out; the access point stays until it has arrived.
+    fn become_claimed(&mut self, household: Household) {
+        let household = HouseholdState::new(&self.core, household);
+        let asleep = Phase::Claimed { household, handover: None };
+        if let Phase::Unclaimed(access_point) = std::mem::replace(&mut self.phase, asleep)
+            && let Phase::Claimed { handover, .. } = &mut self.phase
+        {
+            *handover = Some(access_point);
+        }
+    }
+
+    fn finish_handover(&mut self) {
+        if let Phase::Claimed { household, handover } = &mut self.phase {
+            *handover = None;
+            household.go_home(&mut self.core);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
