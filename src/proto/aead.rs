@@ -92,3 +92,60 @@ fn tag(key: &Secret<64>, iv: &[u8; BLOCK_BYTES], aad: &[u8], ciphertext: &[u8]) 
     tag.copy_from_slice(&full[..TAG_BYTES]);
     tag
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+
+    use super::*;
+
+    const PLAINTEXT: &[u8] = b"A cipher system must not be required to be secret, and it must be able to fall \
+        into the hands of the enemy without inconvenience";
+    const AAD: &[u8] = b"The second principle of Auguste Kerckhoffs";
+    const IV: &str = "1af38c2dc2b96ffdd86694092341bc04";
+    const CIPHERTEXT: &str = concat!(
+        "4affaaadb78c31c5da4b1b590d10ffbd3dd8d5d302423526912da037ecbcc7bd",
+        "822c301dd67c373bccb584ad3e9279c2e6d12a1374b77f077553df829410446b",
+        "36ebd97066296ae6427ea75c2e0846a11a09ccf5370dc80bfecbad28c73f09b3",
+        "a3b75e662a2594410ae496b2e2e6609e31e6e02cc837f053d21f37ff4f51950b",
+        "be2638d09dd7a4930930806d0703b1f6",
+    );
+    const TAG: &str = "4dd3b4c088a7f45c216839645b2012bf2e6269a8c56a816dbc1b267761955bc5";
+
+    fn bytes<const N: usize>(hex: &str) -> [u8; N] {
+        HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("the right length")
+    }
+
+    fn key() -> Secret<64> {
+        Secret::new(std::array::from_fn(|place| u8::try_from(place).expect("below 64")))
+    }
+
+    #[test]
+    fn rfc_7518_appendix_b_3_is_sealed_to_the_byte_and_opens() {
+        let mut buffer = [0; 144];
+        buffer[..PLAINTEXT.len()].copy_from_slice(PLAINTEXT);
+        let tag = seal(&key(), &bytes(IV), AAD, &mut buffer, PLAINTEXT.len());
+        assert_eq!(buffer, bytes(CIPHERTEXT));
+        assert_eq!(tag, bytes(TAG));
+        assert_eq!(open(&key(), &bytes(IV), AAD, &mut buffer, &tag), Ok(PLAINTEXT));
+    }
+
+    #[test]
+    fn a_foreign_tag_aad_iv_or_ciphertext_is_refused_before_decryption() {
+        let refused = |iv: [u8; 16], aad: &[u8], ciphertext: [u8; 144], tag: [u8; 32]| {
+            let mut buffer = ciphertext;
+            assert_eq!(open(&key(), &iv, aad, &mut buffer, &tag), Err(NotAuthentic));
+            assert_eq!(buffer, ciphertext, "nothing was decrypted");
+        };
+        let (iv, ciphertext, tag) = (bytes(IV), bytes(CIPHERTEXT), bytes(TAG));
+        let flipped = |mut bytes: Vec<u8>| {
+            bytes[0] ^= 1;
+            bytes
+        };
+        refused(flipped(iv.to_vec()).try_into().expect("16 bytes"), AAD, ciphertext, tag);
+        refused(iv, &flipped(AAD.to_vec()), ciphertext, tag);
+        refused(iv, &AAD[1..], ciphertext, tag);
+        refused(iv, AAD, flipped(ciphertext.to_vec()).try_into().expect("144 bytes"), tag);
+        refused(iv, AAD, ciphertext, flipped(tag.to_vec()).try_into().expect("32 bytes"));
+    }
+}

@@ -118,6 +118,10 @@ identifier!(
     PskId, 16, 22, "PSK identity"
 );
 identifier!(
+    /// Names an invitation: 8 random bytes (protocol section 9).
+    InviteId, 8, 11, "invitation id"
+);
+identifier!(
     /// A raw X25519 public key (RFC 7748).
     X25519Public, 32, 43, "X25519 public key"
 );
@@ -136,6 +140,12 @@ identifier!(
 pub struct ThingId([u8; 8]);
 
 impl ThingId {
+    /// Takes the raw bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
     /// The id that a CA key's hash gives.
     #[must_use]
     pub fn of(ca: &SpkiHash) -> Self {

@@ -12,6 +12,7 @@ mod draw;
 pub mod envelope;
 pub mod freshness;
 pub mod id;
+pub mod invitation;
 pub mod json;
 pub mod keys;
 pub mod message;

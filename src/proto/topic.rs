@@ -1,6 +1,7 @@
 //! T_token, the random topic that binds a controller to its thing (SecT STEP 3).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use rand_core::CryptoRng;
@@ -22,7 +23,7 @@ pub const PAIR_T2C: &str = "sect/pair/t";
 /// T_token: 25 characters of `[0-9A-Za-z]`, 148.85 bits (SecT STEP 3).
 ///
 /// Secret from everybody but the thing, its controller and the servers that route it: `Debug` shows nothing.
-#[derive(Clone, PartialOrd, Ord, Hash, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialOrd, Ord, Zeroize, ZeroizeOnDrop)]
 pub struct TToken([u8; Self::CHARACTERS]);
 
 impl TToken {
@@ -61,6 +62,12 @@ impl PartialEq for TToken {
 }
 
 impl Eq for TToken {}
+
+impl Hash for TToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl fmt::Debug for TToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
