@@ -89,14 +89,15 @@ impl Operation {
     ///
     /// # Errors
     ///
-    /// [`JsonError`] when a known operation's arguments are not its own.
+    /// [`JsonError`] when a known operation's arguments are not its own, or those of any are no object.
     pub fn read(op: &str, arguments: &RawValue) -> Result<Requested, JsonError> {
         match op {
             "outlet.set" => {
                 let OutletSetArguments { on } = serde_json::from_str(arguments.get()).map_err(|_| JsonError)?;
                 Ok(Requested::Known(Self::OutletSet { on }))
             }
-            _ => Ok(Requested::Unknown),
+            _ if arguments.get().starts_with('{') => Ok(Requested::Unknown),
+            _ => Err(JsonError),
         }
     }
 
@@ -346,6 +347,7 @@ mod tests {
             })
         };
         assert_eq!(read("outlet.dim", r#"{"to":5}"#), Ok(Requested::Unknown));
+        assert_eq!(read("outlet.dim", "5"), Err(JsonError));
         for arguments in ["{}", r#"{"on":1}"#, r#"{"on":true,"x":1}"#, "true", r#"{"on":"true"}"#] {
             assert_eq!(read("outlet.set", arguments), Err(JsonError), "{arguments}");
         }

@@ -82,7 +82,7 @@ impl Thing {
             identity: ThingIdentity::from_stored(&start.stored.identity)?,
             boot: start.boot,
             clouds: start.clouds,
-            outlet: Switched { state: start.outlet, by: SwitchedBy::Boot, who: None, since: now },
+            outlet: Switched { state: start.outlet, by: SwitchedBy::Boot, who: None, since: Micros::ZERO },
             actions: VecDeque::new(),
             counters: Counters::default(),
         };
