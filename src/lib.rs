@@ -7,6 +7,8 @@
 //! |---|---|---|
 //! | [`proto`] | always | SecT-v1 without any I/O: keys, envelope, pairing, the thing's and the controller's machines |
 //! | `mqtt` | any edge | the one place that knows the MQTT libraries |
+//! | `radio` | any edge | the fake air between the simulated plug and a controller |
+//! | `crash` | `crash-points` | named points at which a test cuts the power |
 //! | `thing` | `thing` | the daemon on the plug, `sectd` |
 //! | `controller` | `controller` | the owner's command line, `sect` |
 //! | `cloud` | `cloud` | the server that carries messages without reading them, `sect-cloud` |
@@ -18,7 +20,13 @@
 pub mod proto;
 
 #[cfg(feature = "edge")]
+pub mod crash;
+
+#[cfg(feature = "edge")]
 pub mod mqtt;
+
+#[cfg(feature = "edge")]
+pub mod radio;
 
 #[cfg(feature = "thing")]
 pub mod thing;

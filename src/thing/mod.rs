@@ -1,3 +1,14 @@
 //! The shell of the thing: everything around [`crate::proto::thing`] that touches the world.
 
+pub mod announce;
+pub mod args;
+pub mod button;
+pub mod clock;
+pub mod config;
+pub mod display;
 pub mod local_server;
+pub mod log;
+pub mod notify;
+pub mod outlet;
+pub mod store;
+pub mod wifi;

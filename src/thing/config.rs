@@ -1,0 +1,496 @@
+//! The daemon's configuration: TOML, kebab-case, nothing unknown accepted, everything with a default.
+//!
+//! The file is read once at the start. It holds no secret of a real house: the passphrases in it are
+//! those of simulated networks, and are never printed all the same.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, de};
+use thiserror::Error;
+
+use crate::proto::wifi::{Ssid, WifiPsk};
+
+/// Where the configuration is looked for when nobody says where; it may be missing there.
+pub const DEFAULT_PATH: &str = "/etc/sect/sectd.toml";
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// What must survive a power cut.
+    pub state_dir: PathBuf,
+    /// Sockets and what scripts read; may be gone after a boot.
+    pub runtime_dir: PathBuf,
+    /// The local server.
+    pub local_server: LocalServerConfig,
+    /// The power relay.
+    pub outlet: OutletConfig,
+    /// The display.
+    pub display: DisplayConfig,
+    /// The button.
+    pub button: ButtonConfig,
+    /// The radio.
+    pub wifi: WifiConfig,
+    /// The announcement by mDNS.
+    pub announce: AnnounceConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// `[local-server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LocalServerConfig {
+    /// The TCP port, on the access point and at home.
+    pub port: u16,
+}
+
+/// `[outlet]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OutletConfig {
+    /// What switches.
+    pub driver: OutletDriverName,
+    /// The simulated outlet's file; `outlet` in the runtime folder without it.
+    pub path: Option<PathBuf>,
+}
+
+/// What switches the load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutletDriverName {
+    /// A file that says `on` or `off`.
+    #[default]
+    Simulated,
+}
+
+/// `[display]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DisplayConfig {
+    /// What shows.
+    pub driver: DisplayDriverName,
+    /// The file display's file; `display` in the runtime folder without it.
+    pub path: Option<PathBuf>,
+}
+
+/// What shows the two lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DisplayDriverName {
+    /// A file of two lines that only its owner reads.
+    #[default]
+    File,
+    /// A box on the terminal.
+    Terminal,
+}
+
+/// `[button]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ButtonConfig {
+    /// What is pressed.
+    pub driver: ButtonDriverName,
+    /// The simulated button's FIFO; `button` in the runtime folder without it.
+    pub path: Option<PathBuf>,
+}
+
+/// What is pressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ButtonDriverName {
+    /// A FIFO that takes the lines `short` and `long`.
+    #[default]
+    Simulated,
+}
+
+/// `[wifi]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WifiConfig {
+    /// Whose radio.
+    pub driver: WifiDriverName,
+    /// The thing's own address on its access point.
+    pub ap_address: IpAddr,
+    /// The simulated radio's socket; `radio.sock` in the runtime folder without it.
+    pub path: Option<PathBuf>,
+    /// How long the simulated radio takes to join, in milliseconds.
+    pub join_delay_ms: u16,
+    /// What the simulated radio finds on the air.
+    pub networks: Vec<NetworkConfig>,
+}
+
+/// Whose radio.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WifiDriverName {
+    /// A Unix socket that stands for the air.
+    #[default]
+    Simulated,
+}
+
+/// `[[wifi.networks]]`: a network that the simulated radio can join.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NetworkConfig {
+    /// Its name.
+    #[serde(deserialize_with = "text")]
+    pub ssid: Ssid,
+    /// What opens it.
+    #[serde(deserialize_with = "text")]
+    pub passphrase: WifiPsk,
+    /// The address that the thing gets there.
+    #[serde(default = "localhost")]
+    pub address: IpAddr,
+}
+
+/// `[announce]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AnnounceConfig {
+    /// Whether the thing is announced at all; without it a controller needs its address.
+    pub enabled: bool,
+    /// The one network interface that it is announced on; without it, the one that has the thing's address.
+    pub interface: Option<String>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogConfig {
+    /// What is logged, as in `info` or `warn,sect::thing=debug`; the environment's `SECT_LOG` goes before it.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/sect".into(),
+            runtime_dir: "/run/sect".into(),
+            local_server: LocalServerConfig::default(),
+            outlet: OutletConfig::default(),
+            display: DisplayConfig::default(),
+            button: ButtonConfig::default(),
+            wifi: WifiConfig::default(),
+            announce: AnnounceConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for LocalServerConfig {
+    fn default() -> Self {
+        Self { port: 8883 }
+    }
+}
+
+impl Default for WifiConfig {
+    fn default() -> Self {
+        Self {
+            driver: WifiDriverName::default(),
+            ap_address: IpAddr::V4(Ipv4Addr::new(192, 168, 4, 1)),
+            path: None,
+            join_delay_ms: 200,
+            networks: Vec::new(),
+        }
+    }
+}
+
+impl Default for AnnounceConfig {
+    fn default() -> Self {
+        Self { enabled: true, interface: None }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned() }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; name another file with --config FILE", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What it says is no configuration.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Text {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// Which character of it, from 1.
+        column: usize,
+        /// What is wrong, and with which key.
+        message: String,
+    },
+    /// A value that does not fit.
+    #[error("{}: {key}: {problem}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Whose value, as in `wifi.ap-address`.
+        key: &'static str,
+        /// What is wrong, and what to write instead.
+        problem: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the configuration that the command line names, or else the default one, which may be
+    /// missing.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads a configuration from its text; `path` is for the messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        // The parser's own display quotes the line, which may hold a passphrase.
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+            ConfigError::Text { path: path.to_owned(), line, column, message: error.message().to_owned() }
+        })?;
+        match config.problem() {
+            None => Ok(config),
+            Some((key, problem)) => Err(ConfigError::Value { path: path.to_owned(), key, problem }),
+        }
+    }
+
+    /// The simulated outlet's file.
+    #[must_use]
+    pub fn outlet_path(&self) -> PathBuf {
+        self.in_runtime_dir(self.outlet.path.as_ref(), "outlet")
+    }
+
+    /// The file display's file.
+    #[must_use]
+    pub fn display_path(&self) -> PathBuf {
+        self.in_runtime_dir(self.display.path.as_ref(), "display")
+    }
+
+    /// The simulated button's FIFO.
+    #[must_use]
+    pub fn button_path(&self) -> PathBuf {
+        self.in_runtime_dir(self.button.path.as_ref(), "button")
+    }
+
+    /// The simulated radio's socket.
+    #[must_use]
+    pub fn radio_path(&self) -> PathBuf {
+        self.in_runtime_dir(self.wifi.path.as_ref(), "radio.sock")
+    }
+
+    fn in_runtime_dir(&self, named: Option<&PathBuf>, name: &str) -> PathBuf {
+        named.cloned().unwrap_or_else(|| self.runtime_dir.join(name))
+    }
+
+    fn problem(&self) -> Option<(&'static str, &'static str)> {
+        if !self.state_dir.is_absolute() {
+            return Some(("state-dir", "write the whole path, as in \"/var/lib/sect\""));
+        }
+        if !self.runtime_dir.is_absolute() {
+            return Some(("runtime-dir", "write the whole path, as in \"/run/sect\""));
+        }
+        if self.local_server.port == 0 {
+            return Some(("local-server.port", "write a port that controllers can be told, as in 8883"));
+        }
+        if self.wifi.ap_address.is_unspecified() || self.wifi.ap_address.is_multicast() {
+            return Some(("wifi.ap-address", "write the address of one host, as in \"192.168.4.1\""));
+        }
+        // On one address a stranger who reads the announcement could knock at the pairing listener.
+        if self.wifi.networks.iter().any(|network| network.address == self.wifi.ap_address) {
+            return Some(("wifi.networks.address", "write another address than that of wifi.ap-address"));
+        }
+        if self.display.path.is_some() && self.display.driver != DisplayDriverName::File {
+            return Some(("display.path", "remove it, or set display.driver = \"file\""));
+        }
+        None
+    }
+}
+
+impl WifiConfig {
+    /// How long the simulated radio takes to join.
+    #[must_use]
+    pub fn join_delay(&self) -> Duration {
+        Duration::from_millis(self.join_delay_ms.into())
+    }
+}
+
+fn localhost() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+/// Reads what is written as text; the message names no value, because it may be a passphrase.
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(deserializer: D) -> Result<T, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Text(text) => text.parse().map_err(de::Error::custom),
+        Written::Other(_) => Err(de::Error::custom("write this as text in quotes")),
+    }
+}
+
+/// Line and column, from 1, of a byte.
+fn place(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("sectd.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults_of_a_pi() {
+        let config = parse("").expect("all has a default");
+        assert_eq!(config, Config::default());
+        assert_eq!(config.local_server.port, 8883);
+        assert_eq!(config.wifi.ap_address, IpAddr::from([192, 168, 4, 1]));
+        assert_eq!(config.display_path(), Path::new("/run/sect/display"));
+        assert_eq!(config.radio_path(), Path::new("/run/sect/radio.sock"));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = parse(
+            r#"
+            state-dir = "/s"
+            runtime-dir = "/r"
+            [local-server]
+            port = 18883
+            [outlet]
+            driver = "simulated"
+            path = "/o"
+            [display]
+            driver = "file"
+            path = "/d"
+            [button]
+            driver = "simulated"
+            path = "/b"
+            [wifi]
+            driver = "simulated"
+            ap-address = "127.0.4.1"
+            path = "/w"
+            join-delay-ms = 5
+            [[wifi.networks]]
+            ssid = "Zuhause"
+            passphrase = "correct horse"
+            address = "127.0.0.2"
+            [announce]
+            enabled = false
+            interface = "lo"
+            [log]
+            filter = "debug"
+            "#,
+        )
+        .expect("valid");
+        let expected = Config {
+            state_dir: "/s".into(),
+            runtime_dir: "/r".into(),
+            local_server: LocalServerConfig { port: 18883 },
+            outlet: OutletConfig { driver: OutletDriverName::Simulated, path: Some("/o".into()) },
+            display: DisplayConfig { driver: DisplayDriverName::File, path: Some("/d".into()) },
+            button: ButtonConfig { driver: ButtonDriverName::Simulated, path: Some("/b".into()) },
+            wifi: WifiConfig {
+                driver: WifiDriverName::Simulated,
+                ap_address: IpAddr::from([127, 0, 4, 1]),
+                path: Some("/w".into()),
+                join_delay_ms: 5,
+                networks: vec![NetworkConfig {
+                    ssid: "Zuhause".parse().expect("a name"),
+                    passphrase: "correct horse".parse().expect("a passphrase"),
+                    address: IpAddr::from([127, 0, 0, 2]),
+                }],
+            },
+            announce: AnnounceConfig { enabled: false, interface: Some("lo".into()) },
+            log: LogConfig { filter: "debug".into() },
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_what_there_is() {
+        let message = parse("[display]\ndriver = \"file\"\ncolour = \"green\"\n").expect_err("unknown");
+        assert_eq!(message, "sectd.toml:3:1: unknown field `colour`, expected `driver` or `path`");
+        let message = parse("[wifi]\nap_address = \"127.0.4.1\"\n").expect_err("snake case");
+        assert!(message.starts_with("sectd.toml:2:1: unknown field `ap_address`"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_place() {
+        for (text, expected) in [
+            ("[outlet]\ndriver = \"rppal\"", "sectd.toml:2:10: unknown variant `rppal`, expected `simulated`"),
+            (
+                "[local-server]\nport = 0",
+                "sectd.toml: local-server.port: write a port that controllers can be told, as in 8883",
+            ),
+            ("state-dir = \"x\"", "sectd.toml: state-dir: write the whole path, as in \"/var/lib/sect\""),
+            (
+                "[display]\ndriver = \"terminal\"\npath = \"/d\"",
+                "sectd.toml: display.path: remove it, or set display.driver = \"file\"",
+            ),
+        ] {
+            assert_eq!(parse(text).expect_err(text), expected);
+        }
+        let message =
+            parse("[wifi]\nap-address = \"127.0.0.1\"\n[[wifi.networks]]\nssid = \"a\"\npassphrase = \"12345678\"");
+        assert_eq!(
+            message.expect_err("one address for both"),
+            "sectd.toml: wifi.networks.address: write another address than that of wifi.ap-address"
+        );
+    }
+
+    #[test]
+    fn no_message_and_no_debug_shows_a_passphrase() {
+        for wrong in ["\"hunt3r!\"", "31415926", "[\"hunt3r22\"]"] {
+            let message =
+                parse(&format!("[[wifi.networks]]\nssid = \"a\"\npassphrase = {wrong}\n")).expect_err("wrong");
+            assert!(message.starts_with("sectd.toml:3:14: "), "{message}");
+            assert!(!message.contains("hunt3r") && !message.contains("3141"), "{message}");
+        }
+        let config = parse("[[wifi.networks]]\nssid = \"a\"\npassphrase = \"hunter22\"\n").expect("valid");
+        assert!(!format!("{config:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let error = Config::load(Some(Path::new("/nonexistent/sectd.toml"))).expect_err("not there");
+        assert!(error.to_string().starts_with("cannot read /nonexistent/sectd.toml: "), "{error}");
+    }
+}

@@ -1,0 +1,238 @@
+//! The durable store: SQLite, where a transaction that has returned outlives a power cut.
+//!
+//! It guarantees that the thing's own certificate authority is drawn once and never again, that a
+//! claim is there whole or not at all, and that a thing that was claimed never looks unclaimed: the
+//! claimed mark stands outside the database (protocol section 7). Nothing is written on the way of a
+//! command.
+
+mod mark;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use thiserror::Error;
+
+use crate::crash_point;
+use crate::proto::port::{Vault, VaultFault};
+use crate::proto::record::{Claim, Stored, StoredIdentity};
+
+/// The database in the state folder.
+pub const DATABASE: &str = "thing.db";
+
+/// The open store; while it is open, no other process opens it.
+#[derive(Debug)]
+pub struct Store {
+    database: Connection,
+    folder: PathBuf,
+}
+
+/// Why the store does not open. None of these changes what lies in the folder.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder or a file in it cannot be used.
+    #[error("cannot use the state folder {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("the store is open in another process: is sectd running already?")]
+    InUse,
+    /// The database is damaged.
+    #[error("the store {} is damaged ({what}); it was left as it is: restore it from a backup", path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// A newer version of the daemon has written it.
+    #[error("the store was written by a newer sectd; install that version again")]
+    Newer,
+    /// The claimed mark is there and the household is not. The thing must not become claimable.
+    #[error("this thing was claimed and its store is gone; restore it from a backup")]
+    ClaimedButLost,
+    /// The database refused.
+    #[error("the store failed: {0}")]
+    Database(#[source] rusqlite::Error),
+}
+
+impl Store {
+    /// Opens the store in `folder` and gives back all that is in it; at the very first start it
+    /// makes the folder and keeps what `create_identity` draws.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; with [`StoreError::ClaimedButLost`] and [`StoreError::Corrupt`] the thing
+    /// must show a fault and stay unclaimable.
+    pub fn open(folder: &Path, create_identity: impl FnOnce() -> StoredIdentity) -> Result<(Self, Stored), StoreError> {
+        let path = folder.join(DATABASE);
+        let marked = prepare_files(folder, &path)?;
+        let mut database = connect(&path).map_err(|error| refused(&path, error))?;
+        schema::check(&database, &path)?;
+        schema::migrate(&mut database, &path)?;
+        let stored = load(&mut database, &path, marked, create_identity)?;
+        let store = Self { database, folder: folder.to_owned() };
+        if stored.household.is_some() && !marked {
+            // The power was cut between the claim and its mark.
+            mark::write(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        }
+        Ok((store, stored))
+    }
+
+    fn write(
+        &mut self,
+        change: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), rusqlite::Error>,
+        before_commit: impl FnOnce(),
+    ) -> Result<(), VaultFault> {
+        let result = (|| {
+            let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            change(&transaction)?;
+            before_commit();
+            transaction.commit()
+        })();
+        result.map_err(|error| {
+            tracing::error!(%error, "the store failed");
+            VaultFault
+        })
+    }
+}
+
+impl Vault for Store {
+    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault> {
+        crash_point!("claim.begin");
+        self.write(
+            |transaction| rows::insert_claim(transaction, claim),
+            || {
+                crash_point!("claim.written");
+            },
+        )?;
+        crash_point!("claim.committed");
+        if let Err(error) = mark::write(&self.folder) {
+            // The claim is durable, so it holds; the next start writes the mark.
+            tracing::error!(%error, "the claimed mark was not written");
+        }
+        crash_point!("claim.marked");
+        Ok(())
+    }
+
+    fn joined(&mut self) -> Result<(), VaultFault> {
+        self.write(rows::mark_joined, || {
+            crash_point!("joined.before");
+        })?;
+        crash_point!("joined.after");
+        Ok(())
+    }
+}
+
+/// Makes folder and database file with their modes, whatever the umask says, and tells whether the
+/// claimed mark is there.
+fn prepare_files(folder: &Path, path: &Path) -> Result<bool, StoreError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Folder { path, source }
+    };
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(at(parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(folder)(error)),
+        _ => {}
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(at(folder))?;
+
+    let marked = mark::stands(folder).map_err(at(folder))?;
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = match opened {
+        Ok(_) if marked => {
+            // Made just now, so it holds nothing; the next start finds what this one found.
+            fs::remove_file(path).map_err(at(path))?;
+            return Err(StoreError::ClaimedButLost);
+        }
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path).map_err(at(path))?,
+        Err(error) => return Err(at(path)(error)),
+    };
+    // SQLite gives its journal the mode of its database.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(at(path))?;
+    sync_folder(folder).map_err(at(folder))?;
+    Ok(marked)
+}
+
+/// Makes the names in the folder durable.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let database = Connection::open_with_flags(path, flags)?;
+    // One process, so that the journal needs no shared memory and a second daemon is refused.
+    database.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // A transaction that has returned outlives a power cut; what is deleted is overwritten.
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update(None, "secure_delete", "ON")?;
+    // Nothing of it leaves the folder, and it stays small in memory.
+    database.pragma_update(None, "temp_store", "MEMORY")?;
+    database.pragma_update(None, "cache_size", -128)?;
+    database.pragma_update(None, "mmap_size", 0)?;
+    // What the last run left in the journal goes to its place, and the journal is emptied.
+    database.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+    database.set_prepared_statement_cache_capacity(8);
+    Ok(database)
+}
+
+fn load(
+    database: &mut Connection,
+    path: &Path,
+    marked: bool,
+    create_identity: impl FnOnce() -> StoredIdentity,
+) -> Result<Stored, StoreError> {
+    let household = rows::read_household(database).map_err(|error| refused(path, error))?;
+    if marked && household.is_none() {
+        return Err(StoreError::ClaimedButLost);
+    }
+    let identity = match rows::read_identity(database).map_err(|error| refused(path, error))? {
+        Some(identity) => identity,
+        None if household.is_some() => {
+            return Err(StoreError::Corrupt { path: path.to_owned(), what: "the thing's own key is missing".into() });
+        }
+        None => keep(database, create_identity()).map_err(|error| refused(path, error))?,
+    };
+    Ok(Stored { identity, household })
+}
+
+fn keep(database: &mut Connection, identity: StoredIdentity) -> rusqlite::Result<StoredIdentity> {
+    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    rows::insert_identity(&transaction, &identity)?;
+    crash_point!("identity.before");
+    transaction.commit()?;
+    crash_point!("identity.after");
+    Ok(identity)
+}
+
+/// Tells damage and a second daemon from other failures.
+fn refused(path: &Path, error: rusqlite::Error) -> StoreError {
+    let corrupt = |what: String| StoreError::Corrupt { path: path.to_owned(), what };
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::InUse,
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(error.to_string()),
+            _ => StoreError::Database(error),
+        },
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+            corrupt(error.to_string())
+        }
+        error => StoreError::Database(error),
+    }
+}

@@ -1,0 +1,69 @@
+//! The tables, how they came to be, and whether they are sound.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations, SchemaVersionError};
+
+use super::{StoreError, refused};
+
+static STEPS: [M<'static>; 1] = [M::up(TABLES)];
+static MIGRATIONS: Migrations<'static> = Migrations::from_slice(&STEPS);
+
+/// Strict tables, and lengths checked where a wrong one would be a wrong key.
+const TABLES: &str = "
+CREATE TABLE identity (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ca_key BLOB NOT NULL CHECK (length(ca_key) = 32),
+    ca_certificate BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE household (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT NOT NULL,
+    wifi_ssid BLOB NOT NULL,
+    wifi_psk TEXT NOT NULL,
+    joined_once INTEGER NOT NULL CHECK (joined_once IN (0, 1)),
+    recovery_spki BLOB
+) STRICT;
+
+CREATE TABLE controller (
+    cid BLOB PRIMARY KEY CHECK (length(cid) = 8),
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    spki BLOB NOT NULL,
+    topic TEXT NOT NULL UNIQUE,
+    ctlr_user TEXT NOT NULL UNIQUE,
+    ctlr_password TEXT NOT NULL,
+    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+    master_key BLOB NOT NULL CHECK (length(master_key) = 64)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Reads every page and index: the store is a few dozen kilobytes, and a damaged key must be found
+/// at the start and not when it is used.
+pub(super) fn check(database: &Connection, path: &Path) -> Result<(), StoreError> {
+    let verdict: String =
+        database.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(|error| refused(path, error))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), what: verdict }) }
+}
+
+/// Brings the tables to this version, in one transaction.
+pub(super) fn migrate(database: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    MIGRATIONS.to_latest(database).map_err(|error| match error {
+        Error::RusqliteError { err, .. } => refused(path, err),
+        Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)
+        | Error::SpecifiedSchemaVersion(SchemaVersionError::TargetVersionOutOfRange { .. }) => StoreError::Newer,
+        error => StoreError::Corrupt { path: path.to_owned(), what: error.to_string() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_migrations_apply_to_an_empty_database() {
+        assert_eq!(MIGRATIONS.validate(), Ok(()));
+    }
+}

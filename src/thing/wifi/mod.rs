@@ -1,0 +1,73 @@
+//! The radio: opens the Thing-AP (SecT STEP 1) and joins the home network (SecT STEP 8).
+//!
+//! Orders return at once and replace whatever was going on; what becomes of them comes back from
+//! [`Wifi::next`]. A radio that is slow, or asked over a bus, fits behind the same four calls.
+
+mod simulated;
+
+use std::io;
+use std::net::IpAddr;
+
+pub use simulated::SimulatedRadio;
+
+use super::config::{Config, WifiDriverName};
+use crate::proto::action::WifiEvent;
+use crate::proto::passcode::Passcode;
+use crate::proto::wifi::HomeNetwork;
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WifiReport {
+    /// What happened.
+    pub event: WifiEvent,
+    /// The thing's address from now on: with `AccessPointUp` and `Joined` alone.
+    pub address: Option<IpAddr>,
+}
+
+/// The radio that the configuration chose.
+#[derive(Debug)]
+pub enum Wifi {
+    /// A Unix socket that stands for the air.
+    Simulated(SimulatedRadio),
+}
+
+impl Wifi {
+    /// Opens the radio, inside a tokio runtime; it stays off the air until it is told.
+    ///
+    /// # Errors
+    ///
+    /// When the radio, or the socket that stands for it, cannot be opened.
+    pub fn open(config: &Config) -> io::Result<Self> {
+        match config.wifi.driver {
+            WifiDriverName::Simulated => SimulatedRadio::open(&config.radio_path(), &config.wifi).map(Self::Simulated),
+        }
+    }
+
+    /// Leaves any network and opens an access point; reports `AccessPointUp` or `AccessPointFailed`.
+    pub fn open_access_point(&mut self, ssid: &str, passphrase: &Passcode) {
+        match self {
+            Self::Simulated(radio) => radio.open_access_point(ssid, passphrase),
+        }
+    }
+
+    /// Closes the access point, leaves any network and stays off the air; reports nothing.
+    pub fn close(&mut self) {
+        match self {
+            Self::Simulated(radio) => radio.close(),
+        }
+    }
+
+    /// Closes the access point and joins a network; reports `Joined` or `JoinFailed`, and `Lost` later.
+    pub fn join(&mut self, network: &HomeNetwork) {
+        match self {
+            Self::Simulated(radio) => radio.join(network),
+        }
+    }
+
+    /// Waits for the next report. Dropping it half-way loses none.
+    pub async fn next(&mut self) -> WifiReport {
+        match self {
+            Self::Simulated(radio) => radio.next().await,
+        }
+    }
+}
