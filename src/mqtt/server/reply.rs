@@ -44,12 +44,13 @@ pub(super) fn connack(version: Version, terms: Terms) -> Option<Packet> {
         }
         Version::V5 => {
             // MQTT 5.0 3.2.2.3. The library adds packet size and receive maximum.
-            let mut properties = Properties::new();
-            properties.push(Property::MaximumQos(MaximumQos::new(1).ok()?));
-            properties.push(Property::RetainAvailable(RetainAvailable::new(0).ok()?));
-            properties.push(Property::WildcardSubscriptionAvailable(WildcardSubscriptionAvailable::new(0).ok()?));
-            properties.push(Property::SubscriptionIdentifierAvailable(SubscriptionIdentifierAvailable::new(0).ok()?));
-            properties.push(Property::SharedSubscriptionAvailable(SharedSubscriptionAvailable::new(0).ok()?));
+            let mut properties: Properties = vec![
+                Property::MaximumQos(MaximumQos::new(1).ok()?),
+                Property::RetainAvailable(RetainAvailable::new(0).ok()?),
+                Property::WildcardSubscriptionAvailable(WildcardSubscriptionAvailable::new(0).ok()?),
+                Property::SubscriptionIdentifierAvailable(SubscriptionIdentifierAvailable::new(0).ok()?),
+                Property::SharedSubscriptionAvailable(SharedSubscriptionAvailable::new(0).ok()?),
+            ];
             if terms.wanted_expiry {
                 properties.push(Property::SessionExpiryInterval(SessionExpiryInterval::new(0).ok()?));
             }
