@@ -1,3 +1,5 @@
-//! See [`sect`].
+//! The daemon on the plug; see [`sect::thing`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sect::thing::main()
+}

@@ -5,10 +5,14 @@ pub mod args;
 pub mod button;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod display;
 pub mod local_server;
 pub mod log;
+mod main;
 pub mod notify;
 pub mod outlet;
 pub mod store;
 pub mod wifi;
+
+pub use main::main;

@@ -42,6 +42,7 @@ use self::rate::AcceptRate;
 use self::tls::Tls;
 use self::wake::WakeSet;
 use crate::mqtt::server::{CloseReason, Delivery, Event, Publication, Qos, SessionLimits};
+use crate::proto::action;
 use crate::proto::secret::Secret;
 
 /// What the local server may use at most.
@@ -79,6 +80,24 @@ impl Default for Limits {
 pub struct SessionId {
     place: usize,
     serial: u64,
+}
+
+/// Bits of a machine's session number that hold the place.
+const PLACE_BITS: u32 = 16;
+
+/// The machine knows a session by one number: serial above, place below.
+impl From<SessionId> for action::SessionId {
+    fn from(session: SessionId) -> Self {
+        let place = u64::try_from(session.place).expect("there are fewer than 2^16 places");
+        Self(session.serial << PLACE_BITS | place)
+    }
+}
+
+impl From<action::SessionId> for SessionId {
+    fn from(action::SessionId(number): action::SessionId) -> Self {
+        let place = usize::from(u16::try_from(number & 0xffff).expect("16 bits"));
+        Self { place, serial: number >> PLACE_BITS }
+    }
 }
 
 /// What has happened at the local server.

@@ -1,0 +1,320 @@
+//! The daemon: all is wired on this page, and one loop owns the machine.
+//!
+//! Whatever happens (a message, a press, the radio, a deadline, a signal) wakes the loop, goes to
+//! [`Thing`] as one call, and what the machine then asks for is done before the next event. No task,
+//! channel or lock lies between a command and the click.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{debug, info, warn};
+
+use super::announce::{AnnouncedNames, Announcement};
+use super::button::Button;
+use super::clock::{self, Alarm, Clock, OsRng};
+use super::config::Config;
+use super::display::{self, Display};
+use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, WhenFull};
+use super::notify;
+use super::outlet::OutletDriver;
+use super::store::{Store, StoreError};
+use super::wifi::{Wifi, WifiReport};
+use crate::mqtt::server::Qos;
+use crate::proto::action::{self, Action, Fault, JoinFailure, Screen, WifiEvent};
+use crate::proto::certificate::ThingIdentity;
+use crate::proto::id::Boot;
+use crate::proto::port::Ports;
+use crate::proto::thing::{Start, Thing, Verdict};
+use crate::proto::topic::PAIR_T2C;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When something that the daemon cannot do without does not open; the message says what.
+pub async fn run(config: &Config) -> anyhow::Result<()> {
+    let mut stop = StopSignals::listen().context("could not listen for signals")?;
+    let mut display = display::open(config).context("could not open the display")?;
+    display.show(&Screen::Starting);
+
+    let mut rng = clock::os_rng();
+    let opened = match Store::open(&config.state_dir, || ThingIdentity::create(&mut rng).to_stored()) {
+        Err(error @ StoreError::ClaimedButLost) => return stand_by(error, &mut *display, stop).await,
+        opened => opened.context("could not open the store")?,
+    };
+    let mut daemon = Daemon::start(config, opened, display, rng)?;
+    notify::ready();
+    daemon.serve(&mut stop).await;
+    notify::stopping();
+    daemon.stop();
+    Ok(())
+}
+
+/// A thing that was claimed and lost its store must not become claimable: it says so and waits for a
+/// person (protocol section 7).
+async fn stand_by(error: StoreError, display: &mut dyn Display, mut stop: StopSignals) -> anyhow::Result<()> {
+    warn!(%error, "standing by: restore the state folder from a backup");
+    display.show(&Screen::Fault(Fault::Store));
+    notify::ready();
+    notify::status("fault: the store of a claimed thing is lost");
+    stop.recv().await;
+    notify::stopping();
+    Ok(())
+}
+
+struct Daemon<'a> {
+    config: &'a Config,
+    thing: Thing,
+    clock: Clock,
+    alarm: Alarm,
+    rng: OsRng,
+    store: Store,
+    outlet: OutletDriver,
+    display: Box<dyn Display>,
+    button: Button,
+    wifi: Wifi,
+    server: LocalServer,
+    names: AnnouncedNames,
+    announcement: Option<Announcement>,
+}
+
+/// Lends the machine its ports without lending it the daemon.
+macro_rules! ports {
+    ($daemon:ident) => {
+        &mut Ports { outlet: &mut $daemon.outlet, vault: &mut $daemon.store, rng: &mut $daemon.rng }
+    };
+}
+
+impl<'a> Daemon<'a> {
+    fn start(
+        config: &'a Config,
+        (mut store, stored): (Store, crate::proto::record::Stored),
+        display: Box<dyn Display>,
+        mut rng: OsRng,
+    ) -> anyhow::Result<Self> {
+        let (mut outlet, outlet_state) = OutletDriver::open(config).context("could not open the outlet")?;
+        let button = Button::open(config).context("could not open the button")?;
+        let wifi = Wifi::open(config).context("could not open the radio")?;
+        let server = LocalServer::new(Limits::default()).context("could not set up the local server")?;
+        let clock = Clock::start();
+        let alarm = clock.alarm().context("could not get a timer")?;
+
+        let names = AnnouncedNames::random(&mut rng);
+        let start = Start { stored, boot: Boot::random(&mut rng), outlet: outlet_state, clouds: Vec::new() };
+        let mut ports = Ports { outlet: &mut outlet, vault: &mut store, rng: &mut rng };
+        let thing = Thing::start(start, clock.now(), &mut ports).context("the thing's own certificate is damaged")?;
+        info!(thing = %thing.id(), claimed = thing.is_claimed(), "started");
+        Ok(Self {
+            config,
+            thing,
+            clock,
+            alarm,
+            rng,
+            store,
+            outlet,
+            display,
+            button,
+            wifi,
+            server,
+            names,
+            announcement: None,
+        })
+    }
+
+    /// The loop.
+    async fn serve(&mut self, stop: &mut StopSignals) {
+        loop {
+            while let Some(action) = self.thing.poll_action() {
+                self.execute(action);
+            }
+            let deadline = self.thing.poll_timeout();
+            tokio::select! {
+                event = self.server.next() => self.handle_server(event),
+                report = self.wifi.next() => self.handle_wifi(report).await,
+                press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
+                () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
+                () = stop.recv() => return,
+            }
+        }
+    }
+
+    fn handle_server(&mut self, event: ServerEvent) {
+        match event {
+            ServerEvent::Opened { session, psk_identity } => {
+                self.thing.handle_session_opened(session.into(), &psk_identity);
+            }
+            ServerEvent::Published { session, message } => {
+                let was_claimed = self.thing.is_claimed();
+                let now = self.clock.now();
+                let verdict =
+                    self.thing.handle_publish(session.into(), message.topic(), message.payload(), now, ports!(self));
+                log_verdict(verdict, self.thing.counters().get(verdict.name()));
+                if !was_claimed && self.thing.is_claimed() {
+                    info!(target: "audit", thing = %self.thing.id(), "claimed by its first owner");
+                }
+            }
+            ServerEvent::Acknowledged { session } => self.thing.handle_acknowledged(session.into()),
+            ServerEvent::Closed { session } => {
+                self.thing.handle_session_closed(session.into(), self.clock.now(), ports!(self));
+            }
+            // What is sent before somebody subscribes is lost, and its sender asks again.
+            ServerEvent::Subscribed { .. } => {}
+        }
+    }
+
+    /// The server listens where the radio is, and nowhere else.
+    async fn handle_wifi(&mut self, WifiReport { event, address }: WifiReport) {
+        let event = match (event, address) {
+            (WifiEvent::AccessPointUp, Some(address)) => {
+                if self.listen(address).await {
+                    event
+                } else {
+                    WifiEvent::AccessPointFailed
+                }
+            }
+            (WifiEvent::Joined, Some(address)) => {
+                if self.listen(address).await {
+                    self.announce(address);
+                    event
+                } else {
+                    WifiEvent::JoinFailed(JoinFailure::Other)
+                }
+            }
+            (WifiEvent::AccessPointUp, None) => WifiEvent::AccessPointFailed,
+            (WifiEvent::Joined, None) => WifiEvent::JoinFailed(JoinFailure::Other),
+            (WifiEvent::AccessPointFailed | WifiEvent::JoinFailed(_) | WifiEvent::Lost, _) => event,
+        };
+        info!(?event, "radio");
+        self.thing.handle_wifi(event, self.clock.now(), ports!(self));
+    }
+
+    async fn listen(&mut self, address: IpAddr) -> bool {
+        let address = SocketAddr::new(address, self.config.local_server.port);
+        match self.server.listen(address).await {
+            Ok(address) => {
+                info!(%address, "local server listens");
+                true
+            }
+            Err(error) => {
+                warn!(%address, %error, "the local server cannot listen");
+                false
+            }
+        }
+    }
+
+    /// SecT STEP 10, 11: an answer to who looks for a plug.
+    fn announce(&mut self, address: IpAddr) {
+        self.announcement = None;
+        if !self.config.announce.enabled {
+            return;
+        }
+        let (interface, port) = (self.config.announce.interface.as_deref(), self.config.local_server.port);
+        match Announcement::start(&self.names, interface, address, port) {
+            Ok(announcement) => self.announcement = Some(announcement),
+            Err(error) => warn!(%error, "not announced: controllers must be told the address"),
+        }
+    }
+
+    fn execute(&mut self, action: Action) {
+        match action {
+            Action::Show(screen) => {
+                self.display.show(&screen);
+                notify::status(status(&screen));
+            }
+            Action::OpenAccessPoint { ssid, passphrase } => {
+                self.leave_the_air();
+                self.wifi.open_access_point(&ssid, &passphrase);
+            }
+            Action::CloseAccessPoint => {
+                self.leave_the_air();
+                self.wifi.close();
+            }
+            Action::JoinNetwork(network) => {
+                self.leave_the_air();
+                self.wifi.join(&network);
+            }
+            Action::Admit(admissions) => self.server.admit(admissions.into_iter().map(admission).collect()),
+            Action::SendPairing { session, payload } => {
+                self.server.publish_to(session.into(), PAIR_T2C, &payload, Qos::AtLeastOnce);
+            }
+            Action::Publish { topic, payload } => {
+                self.server.publish(&topic, &payload, Qos::AtMostOnce);
+            }
+            Action::EndSession(session) => self.server.close(session.into()),
+        }
+    }
+
+    fn leave_the_air(&mut self) {
+        self.server.stop_listening();
+        self.announcement = None;
+    }
+
+    fn stop(mut self) {
+        self.leave_the_air();
+        self.wifi.close();
+        for (name, count) in self.thing.counters().iter() {
+            debug!(name, count, "messages");
+        }
+        info!("stopped");
+    }
+}
+
+/// Nothing that a stranger sends is louder than DEBUG.
+fn log_verdict(verdict: Verdict, total: u64) {
+    match verdict {
+        Verdict::Answered(_) | Verdict::Repeated | Verdict::Paired => {
+            tracing::trace!(verdict = verdict.name(), "message");
+        }
+        Verdict::Stale(_) | Verdict::Dropped(_) => debug!(verdict = verdict.name(), total, "message"),
+    }
+}
+
+fn admission(admission: action::Admission) -> Admission {
+    // Who holds an owner's keys may end the sessions that he forgot; who holds a passcode may not end
+    // the session of the one who read it first.
+    let when_full = if admission.login.is_some() { WhenFull::EndOldest } else { WhenFull::Refuse };
+    Admission {
+        psk_identity: admission.psk_identity,
+        key: admission.psk,
+        login: admission.login.map(|(user, password)| Login { user, password }),
+        publish: admission.publish,
+        subscribe: admission.subscribe,
+        max_sessions: admission.max_sessions,
+        when_full,
+        new_sessions: true,
+    }
+}
+
+/// One line for `systemctl status`, without the passcode.
+fn status(screen: &Screen) -> &'static str {
+    match screen {
+        Screen::Starting => "starting",
+        Screen::AccessPoint { .. } => "waiting for its owner: the display shows the passcode",
+        Screen::AccessPointOff => "unclaimed, access point off: press the button",
+        Screen::Pairing { .. } => "pairing",
+        Screen::Joining { .. } => "joining the home network",
+        Screen::JoinFailed { .. } => "the home network cannot be joined",
+        Screen::Online { .. } => "online",
+        Screen::Fault(_) => "fault: see the display",
+    }
+}
+
+/// The two ways to be told to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
