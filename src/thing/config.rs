@@ -211,7 +211,7 @@ impl Default for AnnounceConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned() }
+        Self { filter: "info,rusqlite_migration=warn".to_owned() }
     }
 }
 

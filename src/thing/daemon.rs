@@ -4,7 +4,10 @@
 //! [`Thing`] as one call, and what the machine then asks for is done before the next event. No task,
 //! channel or lock lies between a command and the click.
 
+use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +38,8 @@ use crate::proto::topic::PAIR_T2C;
 /// When something that the daemon cannot do without does not open; the message says what.
 pub async fn run(config: &Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen().context("could not listen for signals")?;
+    make_runtime_dir(&config.runtime_dir)
+        .with_context(|| format!("could not make the runtime folder {}", config.runtime_dir.display()))?;
     let mut display = display::open(config).context("could not open the display")?;
     display.show(&Screen::Starting);
 
@@ -49,6 +54,14 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     notify::stopping();
     daemon.stop();
     Ok(())
+}
+
+/// Under systemd it is there already; the folders above it must be.
+fn make_runtime_dir(path: &Path) -> std::io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 /// A thing that was claimed and lost its store must not become claimable: it says so and waits for a
