@@ -26,4 +26,4 @@ pub mod user;
 pub mod wifi;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
