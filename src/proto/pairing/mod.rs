@@ -13,4 +13,6 @@
 //! M9 bind.done     T->C  sealed   and here
 //! ```
 
+pub mod binding;
+pub mod controller;
 pub mod message;
