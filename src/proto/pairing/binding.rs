@@ -181,3 +181,93 @@ impl<'de, const N: usize> Deserialize<'de> for StoredSecret<N> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::testing::Counter;
+
+    fn binding() -> Binding {
+        let rng = &mut Counter::new(1);
+        let ca = SpkiHash::new([7; 32]);
+        Binding {
+            thing: ThingId::of(&ca),
+            ca,
+            cid: Cid::random(rng),
+            topic: TToken::random(rng),
+            credentials: CtlrCredentials::random(rng),
+            epoch: 3,
+            master: MasterKey::from_stored(Secret::random(rng)),
+            key: SigningKey::random(rng).scalar(),
+            certificate: vec![1, 2, 3],
+            ca_certificate: vec![4, 5, 6],
+            clouds: vec![CloudServer { host: "cloud.example".into(), port: 8884, pin: ca }],
+            name: "Ada".parse().expect("valid"),
+            confirmed: true,
+        }
+    }
+
+    fn stored() -> String {
+        serde_json::to_string(&binding().to_stored()).expect("a map with string keys")
+    }
+
+    fn read(text: &str) -> Result<Binding, String> {
+        let stored: StoredBinding = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        stored.try_into().map_err(|error: BindingError| error.to_string())
+    }
+
+    #[test]
+    fn a_stored_binding_comes_back_the_same() {
+        assert_eq!(read(&stored()), Ok(binding()));
+    }
+
+    #[test]
+    fn a_stored_binding_is_read_in_its_strict_form_alone() {
+        let text = stored();
+        for (part, other) in [
+            ("\"v\":1", "\"v\":2"),
+            ("\"v\":1", "\"v\":1,\"x\":1"),
+            ("\"v\":1", "\"v\":1,\"epoch\":4"),
+            ("\"confirmed\":true", "\"confirmed\":1"),
+            ("\"epoch\":3,", ""),
+            ("\"epoch\":3", "\"epoch\":4294967296"),
+            ("\"key\":\"", "\"key\":\"A"),
+            ("\"crt\":\"AQID\"", "\"crt\":\"AQID=\""),
+            ("0707070707070707", "0707070707070708"),
+        ] {
+            assert!(text.contains(part), "{part}");
+            assert!(read(&text.replacen(part, other, 1)).is_err(), "{part} -> {other} was read");
+        }
+    }
+
+    #[test]
+    fn a_binding_that_contradicts_itself_is_refused() {
+        let refused = |binding: Binding| Binding::try_from(binding.to_stored()).err();
+        let ca = SpkiHash::new([8; 32]);
+        assert_eq!(refused(Binding { ca, ..binding() }), Some(BindingError::Thing));
+        assert_eq!(refused(Binding { key: Secret::new([0; 32]), ..binding() }), Some(BindingError::Key));
+        let clouds = vec![binding().clouds[0].clone(); MAX_CLOUDS + 1];
+        assert_eq!(refused(Binding { clouds, ..binding() }), Some(BindingError::Clouds));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let binding = binding();
+        let shown = format!("{binding:?} {:?}", binding.to_stored());
+        let scalar = Base64UrlUnpadded::encode_string(binding.key.expose());
+        let master = Base64UrlUnpadded::encode_string(binding.master.expose());
+        let CtlrCredentials { user, password } = &binding.credentials;
+        for secret in [binding.topic.as_str(), user.expose(), password.expose(), &scalar, &master] {
+            assert!(stored().contains(secret));
+            assert!(!shown.contains(secret));
+        }
+    }
+
+    #[test]
+    fn the_psk_is_that_of_the_epoch() {
+        let binding = binding();
+        let keys = binding.master.epoch(&binding.thing, &binding.cid, 3);
+        assert_eq!(binding.psk(), (keys.psk_id, keys.psk));
+        assert_eq!(binding.keys().c2t.kid(), keys.c2t.kid());
+    }
+}

@@ -409,3 +409,6 @@ fn open<B: Body + DeserializeOwned>(key: &EnvelopeKey, payload: &[u8]) -> Result
         Err(_) => Err(Unread::Incomprehensible),
     }
 }
+
+#[cfg(test)]
+mod tests;
