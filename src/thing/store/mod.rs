@@ -15,7 +15,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use thiserror::Error;
 
@@ -81,6 +83,7 @@ impl Store {
         schema::check(&database, &path)?;
         schema::migrate(&mut database, &path)?;
         let stored = load(&mut database, &path, marked, create_identity)?;
+        settle(&database).map_err(|error| refused(&path, error))?;
         let store = Self { database, folder: folder.to_owned() };
         if stored.household.is_some() && !marked {
             // The power was cut between the claim and its mark.
@@ -174,8 +177,12 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(path, flags)?;
+    // A second daemon is told at once.
+    database.busy_timeout(Duration::ZERO)?;
+    // Until it has proved sound, closing it leaves the journal as it is.
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // One process, so that the journal needs no shared memory and a second daemon is refused.
     database.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -186,10 +193,16 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     database.pragma_update(None, "temp_store", "MEMORY")?;
     database.pragma_update(None, "cache_size", -128)?;
     database.pragma_update(None, "mmap_size", 0)?;
-    // What the last run left in the journal goes to its place, and the journal is emptied.
-    database.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
     database.set_prepared_statement_cache_capacity(8);
     Ok(database)
+}
+
+/// Only a sound store is touched: what the last run left in its journal goes to its place, and the
+/// journal is emptied.
+fn settle(database: &Connection) -> rusqlite::Result<()> {
+    database.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
 }
 
 fn load(

@@ -1,1 +1,371 @@
+use std::cell::Cell;
+use std::io::{Seek, SeekFrom, Write};
 
+use sha2::{Digest, Sha256};
+
+use super::mark::MARK;
+use super::*;
+use crate::proto::credential::CtlrCredentials;
+use crate::proto::id::Cid;
+use crate::proto::keys::MasterKey;
+use crate::proto::record::{ControllerRecord, Household};
+use crate::proto::secret::Secret;
+use crate::proto::signature::SigningKey;
+use crate::proto::testing::Counter;
+use crate::proto::topic::TToken;
+use crate::proto::user::Role;
+use crate::proto::wifi::{HomeNetwork, Ssid};
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("lib/sect");
+    (dir, path)
+}
+
+fn identity() -> StoredIdentity {
+    StoredIdentity { key: Secret::random(&mut Counter::new(7)), certificate: vec![0x30, 0x03, 1, 2, 3] }
+}
+
+fn claim() -> Claim {
+    let rng = &mut Counter::new(1);
+    Claim {
+        owner: ControllerRecord {
+            cid: Cid::random(rng),
+            name: "Mia’s phone".parse().expect("a name"),
+            role: Role::Owner,
+            spki: SigningKey::random(rng).spki(),
+            topic: TToken::random(rng),
+            credentials: CtlrCredentials::random(rng),
+            epoch: u32::MAX,
+            master: MasterKey::from_stored(Secret::random(rng)),
+        },
+        network: HomeNetwork {
+            ssid: Ssid::new(b"caf\xe9 \0\xff").expect("7 bytes"),
+            psk: "correct 'horse'".parse().expect("a passphrase"),
+        },
+        recovery: Some(SigningKey::random(rng).spki()),
+    }
+}
+
+fn household(joined_once: bool) -> Household {
+    let Claim { owner, network, recovery: _ } = claim();
+    Household { name: "plug".parse().expect("a name"), network, joined_once, controllers: vec![owner] }
+}
+
+fn open(folder: &Path) -> Result<(Store, Stored), StoreError> {
+    Store::open(folder, || panic!("the identity was there already"))
+}
+
+fn open_new(folder: &Path) -> Store {
+    let (store, stored) = Store::open(folder, identity).expect("opens");
+    assert_eq!(stored, Stored { identity: identity(), household: None });
+    store
+}
+
+fn claimed(folder: &Path) {
+    open_new(folder).claim(&claim()).expect("claims");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("there").permissions().mode() & 0o777
+}
+
+/// What lies in the folder, by SHA-256; an empty journal holds nothing and does not count.
+fn contents(folder: &Path) -> Vec<(std::ffi::OsString, [u8; 32])> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    let mut contents: Vec<_> = entries
+        .map(|entry| (entry.file_name(), fs::read(entry.path()).expect("a file")))
+        .filter(|(name, bytes)| name != "thing.db-wal" || !bytes.is_empty())
+        .map(|(name, bytes)| (name, Sha256::digest(bytes).into()))
+        .collect();
+    contents.sort();
+    contents
+}
+
+#[test]
+fn the_identity_is_drawn_once() {
+    let (_dir, folder) = folder();
+    let drawn = Cell::new(0);
+    let draw = || {
+        drawn.set(drawn.get() + 1);
+        identity()
+    };
+    for _ in 0..3 {
+        let (_, stored) = Store::open(&folder, draw).expect("opens");
+        assert_eq!(stored, Stored { identity: identity(), household: None });
+    }
+    assert_eq!(drawn.get(), 1);
+}
+
+#[test]
+fn a_claim_comes_back_whole() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    let (mut store, stored) = open(&folder).expect("opens");
+    assert_eq!(stored, Stored { identity: identity(), household: Some(household(false)) });
+    // The recovery key is not in the household; it is asked for by recovery alone.
+    let recovery: Vec<u8> =
+        store.database.query_row("SELECT recovery_spki FROM household", [], |row| row.get(0)).expect("a household");
+    assert_eq!(Some(recovery.as_slice()), claim().recovery.as_ref().map(|spki| spki.as_der().as_slice()));
+
+    assert_eq!(store.joined(), Ok(()));
+    assert_eq!(store.joined(), Ok(()));
+    drop(store);
+    let (_, stored) = open(&folder).expect("opens");
+    assert_eq!(stored.household, Some(household(true)));
+}
+
+/// What a power cut leaves: the files as they are while the store is open.
+fn power_cut(folder: &Path, after: &Path) {
+    fs::create_dir_all(after).expect("made");
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), after.join(entry.file_name())).expect("copied");
+    }
+}
+
+#[test]
+fn a_claim_outlives_a_power_cut() {
+    let (dir, folder) = folder();
+    let mut store = open_new(&folder);
+    let before = dir.path().join("before");
+    power_cut(&folder, &before);
+    store.claim(&claim()).expect("claims");
+    let after = dir.path().join("after");
+    power_cut(&folder, &after);
+    store.joined().expect("noted");
+    let joined = dir.path().join("joined");
+    power_cut(&folder, &joined);
+    for (folder, expected) in [(before, None), (after, Some(household(false))), (joined, Some(household(true)))] {
+        assert_eq!(open(&folder).expect("opens").1, Stored { identity: identity(), household: expected });
+    }
+}
+
+#[test]
+fn a_damaged_database_keeps_its_journal() {
+    let (dir, folder) = folder();
+    let mut store = open_new(&folder);
+    store.claim(&claim()).expect("claims");
+    let after = dir.path().join("after");
+    power_cut(&folder, &after);
+    let path = after.join(DATABASE);
+    let mut database = fs::read(&path).expect("there");
+    database[..16].fill(0xa5);
+    fs::write(&path, &database).expect("mine");
+    let before = contents(&after);
+    assert!(before.iter().any(|(name, _)| name == "thing.db-wal"));
+    assert!(open(&after).is_err());
+    assert_eq!(contents(&after), before);
+}
+
+#[test]
+fn a_link_to_the_state_folder_is_followed() {
+    let (dir, folder) = folder();
+    claimed(&folder);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).expect("laid");
+    assert_eq!(open(&link).expect("opens").1.household, Some(household(false)));
+}
+
+#[test]
+fn a_claim_without_a_recovery_code_has_none() {
+    let (_dir, folder) = folder();
+    let mut store = open_new(&folder);
+    assert_eq!(store.claim(&Claim { recovery: None, ..claim() }), Ok(()));
+    let none: Option<Vec<u8>> =
+        store.database.query_row("SELECT recovery_spki FROM household", [], |row| row.get(0)).expect("a household");
+    assert_eq!(none, None);
+}
+
+#[test]
+fn a_claimed_thing_is_not_claimed_again() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    let (mut store, _) = open(&folder).expect("opens");
+    let mut second = claim();
+    second.owner.cid = Cid::new([9; 8]);
+    second.owner.topic = TToken::random(&mut Counter::new(90));
+    second.owner.credentials = CtlrCredentials::random(&mut Counter::new(90));
+    assert_eq!(store.claim(&second), Err(VaultFault));
+    drop(store);
+    assert_eq!(open(&folder).expect("opens").1.household, Some(household(false)));
+}
+
+#[test]
+fn an_unclaimed_thing_has_joined_nothing() {
+    let (_dir, folder) = folder();
+    let mut store = open_new(&folder);
+    assert_eq!(store.joined(), Err(VaultFault));
+    assert!(!folder.join(MARK).exists());
+}
+
+#[test]
+fn folder_and_files_are_their_owners_alone() {
+    let (_dir, folder) = folder();
+    let mut store = open_new(&folder);
+    store.claim(&claim()).expect("claims");
+    let check = || {
+        assert_eq!(mode(&folder), 0o700);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            assert_eq!(mode(&entry.path()), 0o600, "{:?}", entry.file_name());
+            names.push(entry.file_name().into_string().expect("ASCII"));
+        }
+        names.sort();
+        names
+    };
+    assert_eq!(check(), ["claimed", "thing.db", "thing.db-wal"]);
+    drop(store);
+    // Somebody loosened them: the next start takes that back.
+    fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("mine");
+    fs::set_permissions(folder.join(DATABASE), Permissions::from_mode(0o644)).expect("mine");
+    let _store = open(&folder).expect("opens");
+    check();
+}
+
+#[test]
+fn a_transaction_is_as_durable_as_was_promised() {
+    let (_dir, folder) = folder();
+    let store = open_new(&folder);
+    let pragma = |name: &str| -> String {
+        store
+            .database
+            .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+            .map(|value| format!("{value:?}"))
+            .expect("a pragma")
+    };
+    for (name, value) in [
+        ("journal_mode", r#"Text("wal")"#),
+        ("synchronous", "Integer(2)"),
+        ("secure_delete", "Integer(1)"),
+        ("temp_store", "Integer(2)"),
+        ("locking_mode", r#"Text("exclusive")"#),
+    ] {
+        assert_eq!(pragma(name), value, "{name}");
+    }
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let (_dir, folder) = folder();
+    let _store = open_new(&folder);
+    assert!(matches!(open(&folder), Err(StoreError::InUse)));
+}
+
+#[test]
+fn a_missing_mark_of_a_claimed_thing_is_set_again() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    fs::remove_file(folder.join(MARK)).expect("there");
+    let (store, stored) = open(&folder).expect("opens");
+    assert_eq!(stored.household, Some(household(false)));
+    drop(store);
+    assert!(folder.join(MARK).exists());
+}
+
+#[test]
+fn a_mark_without_a_household_is_a_fault_for_ever() {
+    let draw = || panic!("a claimed thing draws no new identity");
+    // The database is gone, with or without its journal.
+    let (_dir, gone) = folder();
+    claimed(&gone);
+    fs::remove_file(gone.join(DATABASE)).expect("there");
+    for _ in 0..2 {
+        assert!(matches!(Store::open(&gone, draw), Err(StoreError::ClaimedButLost)));
+    }
+    assert_eq!(contents(&gone).len(), 1);
+    // It is empty, as a power cut in the middle of a restore would leave it.
+    fs::write(gone.join(DATABASE), []).expect("written");
+    for _ in 0..2 {
+        assert!(matches!(Store::open(&gone, draw), Err(StoreError::ClaimedButLost)));
+    }
+    // It is that of an unclaimed thing.
+    let (_dir, other) = folder();
+    drop(open_new(&other));
+    fs::write(other.join(MARK), []).expect("written");
+    for _ in 0..2 {
+        assert!(matches!(Store::open(&other, draw), Err(StoreError::ClaimedButLost)));
+    }
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_left_as_it_is() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    let path = folder.join(DATABASE);
+    let sound = fs::read(&path).expect("there");
+    assert!(sound.len() >= 4096 * 4, "{}", sound.len());
+    let damage: [(&str, u64, usize); 3] =
+        [("its head", 0, 16), ("the list of its tables", 100, 40), ("the middle of it", 4096 * 2, 4096)];
+    for (place, offset, length) in damage {
+        let mut file = OpenOptions::new().write(true).open(&path).expect("mine");
+        file.seek(SeekFrom::Start(offset)).expect("inside");
+        file.write_all(&vec![0xa5; length]).expect("written");
+        let before = contents(&folder);
+        let error = open(&folder).expect_err(place);
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{place}: {error}");
+        assert!(error.to_string().contains("restore it from a backup"), "{error}");
+        assert_eq!(contents(&folder), before, "{place}");
+        fs::write(&path, &sound).expect("mine");
+    }
+    assert_eq!(open(&folder).expect("sound again").1.household, Some(household(false)));
+}
+
+#[test]
+fn a_row_that_no_machine_would_write_is_damage() {
+    for change in [
+        "UPDATE controller SET topic = 'short'",
+        "UPDATE controller SET role = 'king'",
+        "UPDATE controller SET spki = x'30'",
+        "UPDATE household SET wifi_psk = 'short'",
+        "UPDATE household SET wifi_ssid = x''",
+        "DELETE FROM identity",
+    ] {
+        let (_dir, folder) = folder();
+        claimed(&folder);
+        Connection::open(folder.join(DATABASE)).expect("opens").execute(change, []).expect(change);
+        let error = open(&folder).expect_err(change);
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{change}: {error}");
+    }
+}
+
+#[test]
+fn a_key_of_a_wrong_length_is_not_stored() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    let database = Connection::open(folder.join(DATABASE)).expect("opens");
+    for change in [
+        "UPDATE controller SET master_key = x'00'",
+        "UPDATE controller SET cid = x'00'",
+        "UPDATE controller SET epoch = -1",
+        "UPDATE controller SET epoch = 'one'",
+        "UPDATE identity SET ca_key = x'00'",
+        "INSERT INTO household SELECT 2, name, wifi_ssid, wifi_psk, 0, NULL FROM household",
+    ] {
+        assert!(database.execute(change, []).is_err(), "{change}");
+    }
+}
+
+#[test]
+fn the_store_of_a_newer_daemon_is_refused() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    Connection::open(folder.join(DATABASE)).expect("opens").pragma_update(None, "user_version", 99).expect("set");
+    assert!(matches!(open(&folder), Err(StoreError::Newer)));
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    let passphrase = claim().network.psk.expose().to_owned();
+    Connection::open(folder.join(DATABASE))
+        .expect("opens")
+        .execute("UPDATE controller SET ctlr_password = 'hunter2'", [])
+        .expect("changed");
+    let error = open(&folder).expect_err("damaged");
+    for text in [format!("{error}"), format!("{error:?}")] {
+        assert!(!text.contains("hunter2") && !text.contains(&passphrase), "{text}");
+    }
+}
