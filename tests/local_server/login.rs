@@ -135,7 +135,7 @@ async fn only_tls_1_3_with_x25519_and_sha_256_is_spoken() {
             };
             assert!(is_alert(&groups("P-256").await.err().expect("P-256 is refused")));
             // A HelloRetryRequest leads to X25519, and the identity is still the right one.
-            let mut client = groups("P-256:X25519").await.ok().expect("retried");
+            let mut client = groups("P-256:X25519").await.expect("retried");
             assert_eq!(client.login(ALICE.login, 4, "phone").await, 0);
             let sha384 = |context: &mut openssl::ssl::SslContextBuilder| {
                 context.set_ciphersuites("TLS_AES_256_GCM_SHA384").expect("a suite");

@@ -1,5 +1,6 @@
 //! One TCP connection: its handshake, its session, its end.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 use super::admission::{Admissions, Entry};
+use super::rate::Origin;
 use crate::mqtt::server::{CloseReason, ConnectRequest, Policy, Refusal, Session, SessionLimits};
 
 /// What a place of the server holds.
@@ -35,6 +37,8 @@ impl Place {
 /// A connection whose handshake is under way: a stranger.
 pub(super) struct Handshake {
     stream: SslStream<TcpStream>,
+    pub(super) peer: IpAddr,
+    pub(super) origin: Origin,
     pub(super) since: Instant,
     pub(super) until: Instant,
 }
@@ -43,10 +47,11 @@ impl Handshake {
     pub(super) fn new(
         ssl: Ssl,
         stream: TcpStream,
+        (peer, origin): (IpAddr, Origin),
         now: Instant,
         within: Duration,
     ) -> Result<Self, openssl::error::ErrorStack> {
-        Ok(Self { stream: SslStream::new(ssl, stream)?, since: now, until: now + within })
+        Ok(Self { stream: SslStream::new(ssl, stream)?, peer, origin, since: now, until: now + within })
     }
 
     /// `Some(true)` once the client has proved that it holds the key, `Some(false)` if it has not.
@@ -64,6 +69,7 @@ impl Handshake {
     pub(super) fn into_live(self, claim: Arc<Entry>, limits: SessionLimits, now: Instant) -> Live {
         Live {
             stream: self.stream,
+            peer: self.peer,
             mqtt: Session::new(limits, now),
             claim,
             grant: None,
@@ -79,6 +85,7 @@ impl Handshake {
 /// A connection that holds the key of `claim`.
 pub(super) struct Live {
     stream: SslStream<TcpStream>,
+    pub(super) peer: IpAddr,
     pub(super) mqtt: Session,
     pub(super) claim: Arc<Entry>,
     /// What its login has opened.

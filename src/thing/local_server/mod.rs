@@ -9,146 +9,41 @@
 //! turn, once for each read.
 
 mod admission;
+mod alarm;
 mod connection;
 mod counters;
+mod event;
+mod limits;
 mod rate;
 mod tls;
 mod wake;
 
-#[cfg(test)]
-mod tests;
-
 pub use admission::{Admission, Login, WhenFull};
 pub use counters::Counters;
+pub use event::{ServerEvent, SessionId};
+pub use limits::Limits;
 pub use rate::Rate;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::Sleep;
 use tracing::debug;
 
 use self::admission::{Admissions, Claim, KeyRing};
+use self::alarm::{Alarm, now};
 use self::connection::{Gate, Handshake, Place, Progress};
 use self::rate::AcceptRate;
 use self::tls::Tls;
 use self::wake::WakeSet;
-use crate::mqtt::server::{CloseReason, Delivery, Event, Publication, Qos, SessionLimits};
-use crate::proto::action;
+use crate::mqtt::server::{CloseReason, Delivery, Event, Qos};
 use crate::proto::secret::Secret;
-
-/// What the local server may use at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Sessions at the same time, those that are ending included.
-    pub sessions: usize,
-    /// Handshakes under way at the same time; for one more, the oldest is given up.
-    pub handshakes: usize,
-    /// A handshake that is not complete by then is given up.
-    pub handshake_within: Duration,
-    /// Connections from one address (IPv6: from one /64).
-    pub each_source: Rate,
-    /// Connections from all addresses.
-    pub all_sources: Rate,
-    /// What one session may use.
-    pub session: SessionLimits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            sessions: 40,
-            handshakes: 16,
-            handshake_within: Duration::from_secs(10),
-            each_source: Rate { burst: 60, each_second: 20 },
-            all_sources: Rate { burst: 120, each_second: 60 },
-            session: SessionLimits::default(),
-        }
-    }
-}
-
-/// One session; never used twice in one run of the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SessionId {
-    place: usize,
-    serial: u64,
-}
-
-/// Bits of a machine's session number that hold the place.
-const PLACE_BITS: u32 = 16;
-
-/// The machine knows a session by one number: serial above, place below.
-impl From<SessionId> for action::SessionId {
-    fn from(session: SessionId) -> Self {
-        let place = u64::try_from(session.place).expect("there are fewer than 2^16 places");
-        Self(session.serial << PLACE_BITS | place)
-    }
-}
-
-impl From<action::SessionId> for SessionId {
-    fn from(action::SessionId(number): action::SessionId) -> Self {
-        let place = usize::from(u16::try_from(number & 0xffff).expect("16 bits"));
-        Self { place, serial: number >> PLACE_BITS }
-    }
-}
-
-/// What has happened at the local server.
-#[derive(Debug)]
-pub enum ServerEvent {
-    /// A client has proved its PSK and logged in.
-    Opened {
-        /// Its session.
-        session: SessionId,
-        /// The identity of the PSK that it holds.
-        psk_identity: String,
-    },
-    /// The session receives its topic from now on.
-    Subscribed {
-        /// The session.
-        session: SessionId,
-    },
-    /// The session has published to the topic that it may publish to.
-    Published {
-        /// The session.
-        session: SessionId,
-        /// Topic and payload.
-        message: Publication,
-    },
-    /// Every QoS 1 message sent to the session so far has been acknowledged. A client that subscribed
-    /// with QoS 0 acknowledges nothing.
-    Acknowledged {
-        /// The session.
-        session: SessionId,
-    },
-    /// The session has ended and what could be written to it has been written. Follows each
-    /// [`ServerEvent::Opened`] once; nothing of the session follows it.
-    Closed {
-        /// The session.
-        session: SessionId,
-    },
-}
-
-impl ServerEvent {
-    /// The session that it is about.
-    #[must_use]
-    pub fn session(&self) -> SessionId {
-        match self {
-            Self::Opened { session, .. }
-            | Self::Subscribed { session }
-            | Self::Published { session, .. }
-            | Self::Acknowledged { session }
-            | Self::Closed { session } => *session,
-        }
-    }
-}
 
 /// The local server of one thing.
 pub struct LocalServer {
@@ -344,11 +239,11 @@ impl LocalServer {
     }
 
     fn take_connection(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) {
-        if !self.rate.take(peer.ip(), now) {
+        let Some(origin) = self.rate.take(peer.ip(), now) else {
             self.counters.rate_limited += 1;
             debug!(target: TARGET, total = self.counters.rate_limited, "connection refused: too many");
             return;
-        }
+        };
         self.counters.accepted += 1;
         let handshakes = self.places.iter().filter(|(_, place)| matches!(place, Place::Handshake(_))).count();
         if handshakes >= self.limits.handshakes {
@@ -364,8 +259,9 @@ impl LocalServer {
         let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
         let _ = rustix::net::sockopt::set_tcp_keepidle(&stream, KEEP_IDLE);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
-        let handshake =
-            self.tls.accept().and_then(|ssl| Handshake::new(ssl, stream, now, self.limits.handshake_within));
+        let within = self.limits.handshake_within;
+        let origin = (peer.ip(), origin);
+        let handshake = self.tls.accept().and_then(|ssl| Handshake::new(ssl, stream, origin, now, within));
         match handshake {
             Ok(handshake) => {
                 self.next_serial += 1;
@@ -379,9 +275,10 @@ impl LocalServer {
         }
     }
 
+    /// The oldest of those from unknown addresses, if there is one.
     fn displace_oldest_handshake(&mut self) {
         let since = |place: &Place| match place {
-            Place::Handshake(handshake) => Some(handshake.since),
+            Place::Handshake(handshake) => Some((handshake.origin, handshake.since)),
             Place::Vacant | Place::Live(_) | Place::Lingering(_) => None,
         };
         let oldest = (0..self.places.len()).filter_map(|index| Some((since(&self.places[index].1)?, index))).min();
@@ -495,6 +392,7 @@ impl LocalServer {
                     live.announced = true;
                     opened = Some(grant.clone());
                     self.counters.opened += 1;
+                    self.rate.prove(live.peer, now);
                     let psk_identity = grant.admission.psk_identity.clone();
                     self.events.push_back(ServerEvent::Opened { session, psk_identity });
                 }
@@ -632,41 +530,6 @@ impl LocalServer {
             }
         }
     }
-}
-
-/// One timer for the nearest deadline of all; none if there is no deadline.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<(Instant, Pin<Box<Sleep>>)>,
-}
-
-impl Alarm {
-    fn is_due(&self, now: Instant) -> bool {
-        self.sleep.as_ref().is_some_and(|(at, _)| *at <= now)
-    }
-
-    /// Goes off at `nearest` at the latest; `true` if that is now. A deadline that moves away, as each
-    /// packet moves the keep-alive, does not touch the timer.
-    fn poll(&mut self, nearest: Option<Instant>, context: &mut Context<'_>) -> bool {
-        let Some(nearest) = nearest else {
-            self.sleep = None;
-            return false;
-        };
-        match &mut self.sleep {
-            Some((at, _)) if *at <= nearest && *at > now() => {}
-            Some((at, sleep)) => {
-                *at = nearest;
-                sleep.as_mut().reset(nearest.into());
-            }
-            None => self.sleep = Some((nearest, Box::pin(tokio::time::sleep_until(nearest.into())))),
-        }
-        self.sleep.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(context).is_ready())
-    }
-}
-
-/// The tests of the timeouts turn tokio's clock.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 const TARGET: &str = "sectd::local_server";

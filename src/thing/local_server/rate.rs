@@ -1,4 +1,7 @@
 //! How many connections are taken a second, from one address and from all, without a timer.
+//!
+//! An address from which somebody has logged in is *proven*. It keeps its own limit, but the crowd's does
+//! not concern it: whoever floods the thing from many addresses keeps newcomers out, and no controller.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -15,8 +18,23 @@ pub struct Rate {
 /// The state of both limits; its size is fixed.
 pub(super) struct AcceptRate {
     overall: Bucket,
-    sources: Vec<(IpAddr, Bucket)>,
+    sources: Vec<Source>,
     each_source: Rate,
+}
+
+struct Source {
+    address: IpAddr,
+    bucket: Bucket,
+    proven: bool,
+}
+
+/// Where a connection that is taken comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// From anywhere.
+    Unknown,
+    /// From an address from which somebody has logged in.
+    Proven,
 }
 
 struct Bucket {
@@ -32,24 +50,39 @@ impl AcceptRate {
     }
 
     /// Whether a connection from `address` is taken.
-    pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
-        let source = source_of(address);
-        let at = match self.sources.iter().position(|(known, _)| *known == source) {
-            Some(at) => at,
-            None => {
-                if self.sources.len() == SOURCES {
-                    // Whoever has been quiet longest is forgotten.
-                    let quietest = self.sources.iter().enumerate().min_by_key(|(_, (_, bucket))| bucket.at);
-                    if let Some((at, _)) = quietest {
-                        self.sources.swap_remove(at);
-                    }
-                }
-                self.sources.push((source, Bucket::full(self.each_source, now)));
-                self.sources.len() - 1
-            }
-        };
+    pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Origin> {
+        let each_source = self.each_source;
+        let source = self.source(source_of(address), each_source, now);
         // The source first: what it wastes is not everybody's loss.
-        self.sources[at].1.take(now) && self.overall.take(now)
+        if !source.bucket.take(now) {
+            return None;
+        }
+        if source.proven {
+            return Some(Origin::Proven);
+        }
+        self.overall.take(now).then_some(Origin::Unknown)
+    }
+
+    /// Somebody has logged in from `address`.
+    pub(super) fn prove(&mut self, address: IpAddr, now: Instant) {
+        let each_source = self.each_source;
+        self.source(source_of(address), each_source, now).proven = true;
+    }
+
+    fn source(&mut self, address: IpAddr, rate: Rate, now: Instant) -> &mut Source {
+        let at = self.sources.iter().position(|source| source.address == address).unwrap_or_else(|| {
+            if self.sources.len() == SOURCES {
+                // Whoever has proved nothing and has been quiet longest is forgotten.
+                let quietest =
+                    self.sources.iter().enumerate().min_by_key(|(_, source)| (source.proven, source.bucket.at));
+                if let Some((at, _)) = quietest {
+                    self.sources.swap_remove(at);
+                }
+            }
+            self.sources.push(Source { address, bucket: Bucket::full(rate, now), proven: false });
+            self.sources.len() - 1
+        });
+        &mut self.sources[at]
     }
 }
 
@@ -99,13 +132,13 @@ mod tests {
     fn a_source_has_its_burst_and_then_its_rate() {
         let start = Instant::now();
         let mut rate = AcceptRate::new(SLOW, FAST, start);
-        assert_eq!([0; 3].map(|_| rate.take(v4(1), start)), [true, true, false]);
-        assert!(rate.take(v4(2), start), "another source is not to blame");
-        let later = start + Duration::from_millis(999);
-        assert!(!rate.take(v4(1), later));
-        assert!(rate.take(v4(1), start + Duration::from_millis(1001)));
+        let mut take = |address, now| rate.take(address, now).is_some();
+        assert_eq!([0; 3].map(|_| take(v4(1), start)), [true, true, false]);
+        assert!(take(v4(2), start), "another source is not to blame");
+        assert!(!take(v4(1), start + Duration::from_millis(999)));
+        assert!(take(v4(1), start + Duration::from_millis(1001)));
         let much_later = start + Duration::from_secs(100_000);
-        assert_eq!([0; 3].map(|_| rate.take(v4(1), much_later)), [true, true, false]);
+        assert_eq!([0; 3].map(|_| take(v4(1), much_later)), [true, true, false]);
     }
 
     #[test]
@@ -115,8 +148,19 @@ mod tests {
         for _ in 0..1000 {
             rate.take(v4(1), start);
         }
-        assert!(rate.take(v4(2), start));
-        assert!(!rate.take(v4(3), start), "the overall limit holds");
+        assert_eq!(rate.take(v4(2), start), Some(Origin::Unknown));
+        assert_eq!(rate.take(v4(3), start), None, "the overall limit holds");
+    }
+
+    #[test]
+    fn a_flood_from_all_sources_does_not_concern_a_proven_one() {
+        let start = Instant::now();
+        let mut rate = AcceptRate::new(SLOW, Rate { burst: 3, each_second: 0 }, start);
+        rate.prove(v4(1), start);
+        for source in 0..10_000_u32 {
+            rate.take(IpAddr::from(source.to_be_bytes()), start);
+        }
+        assert_eq!([0; 3].map(|_| rate.take(v4(1), start)), [Some(Origin::Proven), Some(Origin::Proven), None]);
     }
 
     #[test]
@@ -124,7 +168,9 @@ mod tests {
         let start = Instant::now();
         let mut rate = AcceptRate::new(SLOW, FAST, start);
         for source in 0..10_000_u32 {
-            rate.take(IpAddr::from(source.to_be_bytes()), start);
+            let address = IpAddr::from(source.to_be_bytes());
+            rate.take(address, start);
+            rate.prove(address, start);
         }
         assert_eq!(rate.sources.len(), SOURCES);
     }

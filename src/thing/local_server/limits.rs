@@ -1,0 +1,36 @@
+//! What strangers and friends may use, as numbers.
+
+use std::time::Duration;
+
+use super::rate::Rate;
+use crate::mqtt::server::SessionLimits;
+
+/// What the local server may use at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions at the same time, those that are ending included.
+    pub sessions: usize,
+    /// Handshakes under way at the same time; for one more, the oldest is given up.
+    pub handshakes: usize,
+    /// A handshake that is not complete by then is given up.
+    pub handshake_within: Duration,
+    /// Connections from one address (IPv6: from one /64).
+    pub each_source: Rate,
+    /// Connections from all addresses.
+    pub all_sources: Rate,
+    /// What one session may use.
+    pub session: SessionLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 40,
+            handshakes: 16,
+            handshake_within: Duration::from_secs(10),
+            each_source: Rate { burst: 60, each_second: 20 },
+            all_sources: Rate { burst: 120, each_second: 60 },
+            session: SessionLimits::default(),
+        }
+    }
+}
