@@ -7,6 +7,7 @@
 pub mod action;
 pub mod aead;
 pub mod certificate;
+pub mod controller;
 pub mod credential;
 mod draw;
 pub mod envelope;

@@ -13,6 +13,8 @@
 //! M9 bind.done     T->C  sealed   and here
 //! ```
 
+pub mod binding;
+pub mod controller;
 pub mod message;
 pub mod thing;
 

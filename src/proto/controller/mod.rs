@@ -1,0 +1,507 @@
+//! The controller at one thing, once they are bound: what it asks, what it believes, what it shows
+//! (SecT STEP 12-15; protocol section 6).
+//!
+//! The shell calls [`Controller::poll_transmit`] and [`Controller::poll_event`] after every other call
+//! until each gives `None`, sleeps until [`Controller::poll_timeout`] and then calls
+//! [`Controller::handle_timeout`]. Every request ends within bounds that follow from [`WAIT`] alone:
+//! answered, unknown, not sent or replaced.
+//!
+//! Key updates and token renewals are further requests of the one that may be unanswered; they have
+//! no place here yet.
+
+mod clock;
+mod event;
+mod exchange;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+
+pub use self::exchange::{RESEND_AFTER, WAIT};
+pub use self::verdict::{Counts, Ignored, Verdict};
+
+use self::clock::ThingClock;
+use self::event::EventFilter;
+use self::exchange::{Answered, Exchange};
+use super::envelope::{Opened, Sealed};
+use super::id::{Boot, Nonce};
+use super::json::{self, Body};
+use super::keys::EpochKeys;
+use super::message::{EVENT_STATE, Event, Operation, Response, ReturnCode, State, Status};
+use super::time::Micros;
+
+/// The way a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// The thing's own server on the home network.
+    Local,
+    /// A cloud server.
+    Cloud,
+}
+
+/// Names a request in the events that follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestHandle(u64);
+
+/// Bytes for `s/<T_token>/c`, QoS 0, the same on every path that is live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// The request that they carry.
+    pub handle: RequestHandle,
+    /// What to publish.
+    pub payload: Vec<u8>,
+    /// 1 for the first time, then one more each time.
+    pub attempt: u32,
+}
+
+/// What the user may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControllerEvent {
+    /// A command was answered; that ends it.
+    Answered {
+        /// Which.
+        handle: RequestHandle,
+        /// How it ended.
+        rc: ReturnCode,
+        /// What to show: the newest state known, which may be newer than the answer.
+        state: State,
+        /// The result, as JSON text, where the operation has one.
+        result: Option<String>,
+        /// From its making to its answer.
+        round_trip: Duration,
+        /// The way of the first answer.
+        path: Path,
+    },
+    /// A `status` was answered; that ends it. The controller also asks by itself, under handles that
+    /// the caller has not seen.
+    Status {
+        /// Which.
+        handle: RequestHandle,
+        /// How it ended.
+        rc: ReturnCode,
+        /// What to show: the newest state known.
+        state: State,
+        /// From its making to its answer.
+        round_trip: Duration,
+        /// The way of the first answer.
+        path: Path,
+    },
+    /// No answer to a `status` came within 10 s; that ends it.
+    StatusUnanswered {
+        /// Which.
+        handle: RequestHandle,
+    },
+    /// The second path has answered the same request: both work.
+    BothPaths {
+        /// Which.
+        handle: RequestHandle,
+    },
+    /// Nobody knows whether this command has run or still will; that ends it. The state is asked for:
+    /// [`ControllerEvent::Status`] or [`ControllerEvent::StatusUnanswered`] of `question` follows.
+    Unknown {
+        /// Which.
+        handle: RequestHandle,
+        /// The `status` that was sent for it.
+        question: RequestHandle,
+    },
+    /// The thing gave no sign of life, so this command was never sent and will never run; that ends it.
+    NotSent {
+        /// Which.
+        handle: RequestHandle,
+    },
+    /// A newer wish took the place of this one, which has not run and never will; that ends it.
+    Replaced {
+        /// Which.
+        handle: RequestHandle,
+    },
+    /// The thing says that its state is another now.
+    StateChanged {
+        /// What to show.
+        state: State,
+        /// Since when, in thing time.
+        ts: Micros,
+    },
+}
+
+/// One thing, seen from its controller.
+#[derive(Debug)]
+pub struct Controller {
+    keys: EpochKeys,
+    clock: ThingClock,
+    filter: EventFilter,
+    /// The one command that is unanswered.
+    command: Option<Command>,
+    /// The one wish that waits for its turn.
+    waiting: Option<Wish>,
+    questions: Vec<Exchange>,
+    answered: VecDeque<Answered>,
+    held: Option<Held>,
+    shown: Option<Shown>,
+    events: VecDeque<ControllerEvent>,
+    counts: Counts,
+    next_handle: u64,
+}
+
+/// What the user wants, not yet sent.
+#[derive(Debug)]
+struct Wish {
+    handle: RequestHandle,
+    operation: Operation,
+    since: Micros,
+    /// Whether it was sent before and refused as stale.
+    refused: bool,
+    /// The `status` without which it cannot be sent.
+    question: Option<RequestHandle>,
+}
+
+/// What the user wants, sent.
+#[derive(Debug)]
+struct Command {
+    exchange: Exchange,
+    wish: Wish,
+    boot: Boot,
+    ts: Micros,
+}
+
+/// An event of an unknown start, until the `status` about it is answered.
+#[derive(Debug)]
+struct Held {
+    question: RequestHandle,
+    boot: Boot,
+    ts: Micros,
+    state: State,
+}
+
+/// The newest state, and when the thing said it.
+#[derive(Debug)]
+struct Shown {
+    boot: Boot,
+    ts: Micros,
+    state: State,
+}
+
+/// Questions under way at the same time; one more joins the newest.
+const MAX_QUESTIONS: usize = 4;
+/// Answered requests that are remembered for the answer by the other path.
+const MAX_ANSWERED: usize = 16;
+
+impl Controller {
+    /// Starts without any knowledge of the thing's time or state.
+    #[must_use]
+    pub fn new(keys: EpochKeys) -> Self {
+        Self {
+            keys,
+            clock: ThingClock::default(),
+            filter: EventFilter::default(),
+            command: None,
+            waiting: None,
+            questions: Vec::new(),
+            answered: VecDeque::new(),
+            held: None,
+            shown: None,
+            events: VecDeque::new(),
+            counts: Counts::default(),
+            next_handle: 0,
+        }
+    }
+
+    /// Asks for the state.
+    ///
+    /// With four questions under way it joins the newest and gives that one's handle.
+    pub fn ask_status(&mut self, now: Micros, rng: &mut dyn CryptoRng) -> RequestHandle {
+        self.handle_timeout(now, rng);
+        self.ask(now, rng)
+    }
+
+    fn ask(&mut self, now: Micros, rng: &mut dyn CryptoRng) -> RequestHandle {
+        if let Some(newest) = self.questions.last().filter(|_| self.questions.len() >= MAX_QUESTIONS) {
+            return newest.handle;
+        }
+        let handle = self.draw_handle();
+        let text = json::encode(&Status { id: Nonce::random(rng) });
+        let payload = self.keys.c2t.seal(&text, rng).expect("a status has some 60 bytes");
+        self.questions.push(Exchange::new(handle, payload, now));
+        handle
+    }
+
+    /// Asks the thing to do something: at once, or when the command before it has ended and thing time
+    /// is known. A wish that waits is replaced by this one.
+    pub fn request(&mut self, operation: Operation, now: Micros, rng: &mut dyn CryptoRng) -> RequestHandle {
+        self.handle_timeout(now, rng);
+        let handle = self.draw_handle();
+        let wish = Wish { handle, operation, since: now, refused: false, question: None };
+        if let Some(older) = self.waiting.replace(wish) {
+            self.events.push_back(ControllerEvent::Replaced { handle: older.handle });
+        }
+        self.send_waiting(now, rng);
+        handle
+    }
+
+    /// Takes what came on `s/<T_token>/t` by `path`.
+    pub fn handle_message(&mut self, path: Path, payload: &[u8], now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
+        // An answer that comes after its 10 s must not count because a timer was late.
+        self.handle_timeout(now, rng);
+        let verdict = match Sealed::parse(payload).and_then(|sealed| sealed.open(&self.keys.t2c)) {
+            Ok(opened) => self.handle_opened(path, &opened, now, rng),
+            Err(unopened) => Verdict::Ignored(unopened.into()),
+        };
+        self.counts.count(verdict);
+        verdict
+    }
+
+    /// What to send now, until `None`.
+    pub fn poll_transmit(&mut self, now: Micros) -> Option<Transmit> {
+        let command = self.command.iter_mut().map(|command| &mut command.exchange);
+        command.chain(&mut self.questions).find_map(|exchange| exchange.poll_transmit(now))
+    }
+
+    /// When to call [`Controller::handle_timeout`] and poll again; `None` while nothing is under way.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Micros> {
+        let command = self.command.iter().map(|command| &command.exchange);
+        command.chain(&self.questions).map(Exchange::timeout).min()
+    }
+
+    /// Ends what has waited for 10 s.
+    pub fn handle_timeout(&mut self, now: Micros, rng: &mut dyn CryptoRng) {
+        self.answered.retain(|answered| !answered.is_over(now));
+        while let Some(place) = self.questions.iter().position(|question| question.is_over(now)) {
+            let question = self.questions.remove(place);
+            self.handle_silence(question.handle, now);
+        }
+        if let Some(command) = self.command.take_if(|command| command.exchange.is_over(now)) {
+            self.end_unknown(command.wish.handle, now, rng);
+        }
+        self.send_waiting(now, rng);
+    }
+
+    /// What happened, until `None`.
+    pub fn poll_event(&mut self) -> Option<ControllerEvent> {
+        self.events.pop_front()
+    }
+
+    /// The newest state known, with its thing time.
+    #[must_use]
+    pub fn state(&self) -> Option<(&State, Micros)> {
+        self.shown.as_ref().map(|shown| (&shown.state, shown.ts))
+    }
+
+    /// Thing time by the estimate, while that may be used.
+    #[must_use]
+    pub fn thing_time(&self, now: Micros) -> Option<Micros> {
+        self.clock.estimate(now).map(|(_, time)| time)
+    }
+
+    /// How often each verdict was given.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn handle_opened(&mut self, path: Path, opened: &Opened, now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
+        let text = opened.bytes();
+        let read = match json::check(text).as_deref() {
+            Ok(Response::T) => json::decode::<Response<'_>>(text)
+                .ok()
+                .filter(|response| response.r.is_none() || response.rc == ReturnCode::Ok)
+                .map(|response| self.handle_response(path, response, now, rng)),
+            Ok(Event::T) => json::decode::<Event<'_>>(text).ok().map(|event| self.handle_event(event, now, rng)),
+            _ => None,
+        };
+        read.unwrap_or(Verdict::Ignored(Ignored::Malformed))
+    }
+
+    /// An answer counts for an outstanding request alone, and the first one ends it.
+    fn handle_response(&mut self, path: Path, response: Response<'_>, now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
+        if let Some(command) = self.command.take_if(|command| command.exchange.re == response.re) {
+            let current = self.learn(&response, now);
+            self.handle_command_response(path, command, response, current, now, rng);
+        } else if let Some(place) = self.questions.iter().position(|question| question.re == response.re) {
+            let question = self.questions.remove(place);
+            self.learn(&response, now);
+            self.handle_status_response(path, question, response, now);
+        } else {
+            return self.handle_further_response(path, &response);
+        }
+        self.send_waiting(now, rng);
+        Verdict::Answer
+    }
+
+    fn handle_command_response(
+        &mut self,
+        path: Path,
+        command: Command,
+        response: Response<'_>,
+        current: bool,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let Command { exchange, mut wish, boot, ts } = command;
+        let round_trip = now.since(exchange.sent_at);
+        self.remember(exchange.answered(path));
+        if response.rc != ReturnCode::Stale {
+            let result = response.r.map(|r| r.get().to_owned());
+            let state = self.newest(response.st);
+            let handle = wish.handle;
+            self.events.push_back(ControllerEvent::Answered {
+                handle,
+                rc: response.rc,
+                state,
+                result,
+                round_trip,
+                path,
+            });
+            return;
+        }
+        // It has not run and never can: its time is over in its own boot, or that boot was over when it
+        // was sent.
+        let void = if response.boot == boot {
+            response.ts >= ts
+        } else {
+            current && response.ts.since(Micros::ZERO) > round_trip
+        };
+        if wish.refused || !void {
+            self.end_unknown(wish.handle, now, rng);
+        } else if self.waiting.is_some() {
+            self.events.push_back(ControllerEvent::Replaced { handle: wish.handle });
+        } else {
+            // A new message, once.
+            wish.refused = true;
+            self.waiting = Some(wish);
+        }
+    }
+
+    fn handle_status_response(&mut self, path: Path, question: Exchange, response: Response<'_>, now: Micros) {
+        let round_trip = now.since(question.sent_at);
+        let handle = question.handle;
+        self.remember(question.answered(path));
+        let held = self.held.take_if(|held| held.question == handle);
+        let state = self.newest(response.st);
+        self.events.push_back(ControllerEvent::Status { handle, rc: response.rc, state, round_trip, path });
+        if let Some(held) = held {
+            let verdict = self.judge(held.boot, held.ts, held.state, now);
+            self.counts.count(verdict);
+        }
+    }
+
+    /// Not the first answer: by the other path it shows that both work (SecT STEP 15).
+    fn handle_further_response(&mut self, path: Path, response: &Response<'_>) -> Verdict {
+        match self.answered.iter_mut().find(|answered| answered.re == response.re) {
+            Some(answered) if answered.path != path && !answered.second_path => {
+                answered.second_path = true;
+                self.events.push_back(ControllerEvent::BothPaths { handle: answered.handle });
+                Verdict::SecondPath
+            }
+            Some(_) => Verdict::Ignored(Ignored::AnsweredBefore),
+            None => Verdict::Ignored(Ignored::NotOutstanding),
+        }
+    }
+
+    fn handle_event(&mut self, event: Event<'_>, now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
+        if event.k != EVENT_STATE {
+            return Verdict::Ignored(Ignored::EventUnknown);
+        }
+        match self.clock.estimate(now) {
+            Some((boot, _)) if boot == event.boot => self.judge(event.boot, event.ts, event.st, now),
+            _ if self.held.is_some() || self.clock.has_left(event.boot) => Verdict::Ignored(Ignored::EventOfOtherBoot),
+            _ => {
+                let question = self.ask(now, rng);
+                self.held = Some(Held { question, boot: event.boot, ts: event.ts, state: event.st });
+                Verdict::Held
+            }
+        }
+    }
+
+    /// Judges an event by what is known now.
+    fn judge(&mut self, boot: Boot, ts: Micros, state: State, now: Micros) -> Verdict {
+        let Some((_, estimate)) = self.clock.estimate(now).filter(|(known, _)| *known == boot) else {
+            return Verdict::Ignored(Ignored::EventOfOtherBoot);
+        };
+        match self.filter.judge(boot, ts, estimate) {
+            Ok(()) => {
+                if self.show(boot, ts, &state) {
+                    self.events.push_back(ControllerEvent::StateChanged { state, ts });
+                }
+                Verdict::Event
+            }
+            Err(ignored) => Verdict::Ignored(ignored),
+        }
+    }
+
+    /// Learns time and state from the first answer; false for an answer of a start that is over.
+    fn learn(&mut self, response: &Response<'_>, now: Micros) -> bool {
+        let current = self.clock.learn(response.boot, response.ts, now);
+        if current {
+            self.show(response.boot, response.ts, &response.st);
+        }
+        current
+    }
+
+    /// Keeps the state of the highest time; true when this is it.
+    fn show(&mut self, boot: Boot, ts: Micros, state: &State) -> bool {
+        let newest = self.shown.as_ref().is_none_or(|shown| shown.boot != boot || shown.ts < ts);
+        if newest {
+            self.shown = Some(Shown { boot, ts, state: state.clone() });
+        }
+        newest
+    }
+
+    /// What to show beside an answer that says `state`.
+    fn newest(&self, state: State) -> State {
+        self.shown.as_ref().map_or(state, |shown| shown.state.clone())
+    }
+
+    /// A `status` stayed without an answer.
+    fn handle_silence(&mut self, question: RequestHandle, now: Micros) {
+        if let Some(held) = self.held.take_if(|held| held.question == question) {
+            drop(held);
+            self.counts.count(Verdict::Ignored(Ignored::EventOfOtherBoot));
+        }
+        self.events.push_back(ControllerEvent::StatusUnanswered { handle: question });
+        // A wish that came late to this question gets one of its own.
+        let given_up = |wish: &mut Wish| wish.question == Some(question) && now.since(wish.since) >= WAIT;
+        if let Some(wish) = self.waiting.take_if(given_up) {
+            self.events.push_back(ControllerEvent::NotSent { handle: wish.handle });
+        }
+    }
+
+    /// Nobody knows what became of a command: the state is asked for.
+    fn end_unknown(&mut self, handle: RequestHandle, now: Micros, rng: &mut dyn CryptoRng) {
+        let question = self.ask(now, rng);
+        self.events.push_back(ControllerEvent::Unknown { handle, question });
+    }
+
+    /// Sends the wish that waits, if its turn has come; asks `status` first where thing time is unknown.
+    fn send_waiting(&mut self, now: Micros, rng: &mut dyn CryptoRng) {
+        if self.command.is_some() {
+            return;
+        }
+        let Some(mut wish) = self.waiting.take() else { return };
+        if let Some((boot, ts)) = self.clock.stamp(now) {
+            let text = wish.operation.command(boot, ts);
+            let payload = self.keys.c2t.seal(&text, rng).expect("names and limits keep a command below 1983 bytes");
+            self.command = Some(Command { exchange: Exchange::new(wish.handle, payload, now), wish, boot, ts });
+        } else {
+            let waits_for = |question: &Exchange| wish.question == Some(question.handle);
+            if !self.questions.iter().any(waits_for) {
+                let under_way = self.questions.last().map(|question| question.handle);
+                wish.question = Some(under_way.unwrap_or_else(|| self.ask(now, rng)));
+            }
+            self.waiting = Some(wish);
+        }
+    }
+
+    fn remember(&mut self, answered: Answered) {
+        if self.answered.len() == MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(answered);
+    }
+
+    fn draw_handle(&mut self) -> RequestHandle {
+        self.next_handle += 1;
+        RequestHandle(self.next_handle)
+    }
+}

@@ -1,0 +1,183 @@
+//! What the controller keeps of one thing once it is bound to it (SecT STEP 3, 5, 6, 7).
+//!
+//! A [`Binding`] cannot be serialised by accident: [`Binding::to_stored`] gives the one form that
+//! shows its secrets, for the keyring and nothing else.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::message::{CloudServer, Der, MAX_CLOUDS, Number};
+use crate::proto::credential::{CtlrCredentials, CtlrPassword, CtlrUser};
+use crate::proto::id::{Cid, PskId, SpkiHash, ThingId};
+use crate::proto::keys::{EpochKeys, MasterKey, TlsPsk};
+use crate::proto::secret::Secret;
+use crate::proto::signature::SigningKey;
+use crate::proto::topic::TToken;
+use crate::proto::user::Name;
+
+/// One thing, as its controller knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The thing.
+    pub thing: ThingId,
+    /// SHA-256 of its CA's SubjectPublicKeyInfo.
+    pub ca: SpkiHash,
+    /// What the thing calls this controller.
+    pub cid: Cid,
+    /// T_token (SecT STEP 3).
+    pub topic: TToken,
+    /// Ctlr-U/P (SecT STEP 5).
+    pub credentials: CtlrCredentials,
+    /// The epoch of the master key.
+    pub epoch: u32,
+    /// The master key of that epoch (SecT STEP 6).
+    pub master: MasterKey,
+    /// The scalar of this controller's own P-256 key.
+    pub key: Secret<32>,
+    /// The certificate that the thing's CA issued for that key, DER.
+    pub certificate: Vec<u8>,
+    /// The thing's CA certificate, DER.
+    pub ca_certificate: Vec<u8>,
+    /// Where the thing can be reached from elsewhere, 4 at most.
+    pub clouds: Vec<CloudServer>,
+    /// The user's name, as the thing knows it.
+    pub name: Name,
+    /// Whether the thing is known to have kept its side; any answer under this binding shows it
+    /// (protocol section 7).
+    pub confirmed: bool,
+}
+
+impl Binding {
+    /// The keys of its epoch.
+    #[must_use]
+    pub fn keys(&self) -> EpochKeys {
+        self.master.epoch(&self.thing, &self.cid, self.epoch)
+    }
+
+    /// How the local server is opened: identity and key (SecT STEP 7).
+    #[must_use]
+    pub fn psk(&self) -> (PskId, TlsPsk) {
+        let keys = self.keys();
+        (keys.psk_id, keys.psk)
+    }
+
+    /// The form for the keyring.
+    ///
+    /// # Security
+    ///
+    /// Serialising it writes every secret in the clear; the file must be the owner's alone.
+    #[must_use]
+    pub fn to_stored(&self) -> StoredBinding {
+        StoredBinding {
+            v: Number,
+            thing: self.thing,
+            ca: self.ca,
+            cid: self.cid,
+            topic: self.topic.clone(),
+            user: self.credentials.user.clone(),
+            pass: self.credentials.password.clone(),
+            epoch: self.epoch,
+            master: StoredSecret(Secret::new(*self.master.expose())),
+            key: StoredSecret(self.key.clone()),
+            crt: Der(self.certificate.clone()),
+            ca_crt: Der(self.ca_certificate.clone()),
+            clouds: self.clouds.clone(),
+            name: self.name.clone(),
+            confirmed: self.confirmed,
+        }
+    }
+}
+
+/// A [`Binding`] as it stands in the keyring: one JSON object, unknown members refused.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredBinding {
+    v: Number<1>,
+    thing: ThingId,
+    ca: SpkiHash,
+    cid: Cid,
+    topic: TToken,
+    user: CtlrUser,
+    pass: CtlrPassword,
+    epoch: u32,
+    master: StoredSecret<64>,
+    key: StoredSecret<32>,
+    crt: Der,
+    ca_crt: Der,
+    clouds: Vec<CloudServer>,
+    name: Name,
+    confirmed: bool,
+}
+
+/// A stored binding that contradicts itself: the file was damaged or edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BindingError {
+    /// The thing's id is not that of its CA.
+    #[error("the thing's id does not belong to its CA")]
+    Thing,
+    /// The controller's own key is none.
+    #[error("the controller's key is not a P-256 key")]
+    Key,
+    /// More cloud servers than a thing has.
+    #[error("more than 4 cloud servers")]
+    Clouds,
+}
+
+impl TryFrom<StoredBinding> for Binding {
+    type Error = BindingError;
+
+    fn try_from(stored: StoredBinding) -> Result<Self, BindingError> {
+        if ThingId::of(&stored.ca) != stored.thing {
+            return Err(BindingError::Thing);
+        }
+        SigningKey::from_scalar(&stored.key.0).map_err(|_| BindingError::Key)?;
+        if stored.clouds.len() > MAX_CLOUDS {
+            return Err(BindingError::Clouds);
+        }
+        Ok(Self {
+            thing: stored.thing,
+            ca: stored.ca,
+            cid: stored.cid,
+            topic: stored.topic,
+            credentials: CtlrCredentials { user: stored.user, password: stored.pass },
+            epoch: stored.epoch,
+            master: MasterKey::from_stored(stored.master.0),
+            key: stored.key.0,
+            certificate: stored.crt.0,
+            ca_certificate: stored.ca_crt.0,
+            clouds: stored.clouds,
+            name: stored.name,
+            confirmed: stored.confirmed,
+        })
+    }
+}
+
+impl fmt::Debug for StoredBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredBinding").field("thing", &self.thing).field("cid", &self.cid).finish_non_exhaustive()
+    }
+}
+
+/// Secret bytes as base64url text: only a stored form has such a member.
+struct StoredSecret<const N: usize>(Secret<N>);
+
+impl<const N: usize> Serialize for StoredSecret<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(Base64UrlUnpadded::encode_string(self.0.expose())))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for StoredSecret<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let mut secret = Secret::new([0; N]);
+        match Base64UrlUnpadded::decode(&*text, secret.expose_mut()) {
+            Ok(bytes) if bytes.len() == N => Ok(Self(secret)),
+            _ => Err(de::Error::custom("not a stored secret")),
+        }
+    }
+}
