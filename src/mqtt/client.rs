@@ -1,1 +1,0 @@
-//! The MQTT client link of a controller.

@@ -1,0 +1,322 @@
+//! The controller's MQTT link to a thing's local server: TLS 1.3 with an external PSK below, MQTT
+//! 3.1.1 above (SecT STEP 1, 7, 12, 13; protocol section 3).
+//!
+//! Each step fails with its own [`LinkError`], so that a person can be told what to do. A link that
+//! breaks stays broken: whether to open another one is the caller's decision.
+
+mod psk;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rumqttc::mqttbytes::v4::{ConnectReturnCode, SubscribeReasonCode};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, PublishOptions};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::proto::credential::CtlrCredentials;
+use crate::proto::envelope::MAX_JWE_BYTES;
+use crate::proto::keys::TlsPsk;
+
+/// Publications that wait for [`Link::receive`]; beyond that the library stops reading.
+const WAITING_PUBLICATIONS: usize = 64;
+/// Bytes of an MQTT packet at most: a JWE and its topic, with room.
+const MAX_PACKET_BYTES: usize = MAX_JWE_BYTES + 512;
+/// Seconds after which an idle link shows that it is alive.
+const KEEP_ALIVE_SECONDS: u16 = 15;
+/// How long [`Link::close`] waits for the goodbye to go out.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a link needs to know before it can be opened.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Where the local server listens.
+    pub address: SocketAddr,
+    /// The identity of the TLS-PSK (SecT STEP 7).
+    pub psk_identity: String,
+    /// Its key.
+    pub psk: TlsPsk,
+    /// Ctlr-U/P (SecT STEP 5); none while pairing.
+    pub login: Option<CtlrCredentials>,
+    /// The MQTT client id: fresh for each link, so that no link ends another one.
+    pub client_id: String,
+}
+
+/// How often a publication may be lost or repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// QoS 0: the messages of the steady state.
+    AtMostOnce,
+    /// QoS 1: the messages of pairing.
+    AtLeastOnce,
+}
+
+impl From<Delivery> for rumqttc::QoS {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::AtMostOnce => Self::AtMostOnce,
+            Delivery::AtLeastOnce => Self::AtLeastOnce,
+        }
+    }
+}
+
+/// What the thing published on a topic that was subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The topic, as bytes of UTF-8.
+    pub topic: Vec<u8>,
+    /// The message.
+    pub payload: Vec<u8>,
+}
+
+/// Where on the way a link was when nothing happened any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The TCP connection.
+    Reaching,
+    /// The TLS handshake.
+    Handshake,
+    /// MQTT's CONNECT.
+    Login,
+    /// MQTT's SUBSCRIBE.
+    Subscription,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Reaching => "connecting",
+            Self::Handshake => "the TLS handshake",
+            Self::Login => "the MQTT login",
+            Self::Subscription => "the MQTT subscription",
+        })
+    }
+}
+
+/// Why there is no link, or none any more.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// Nobody listens there, or there is no way to it.
+    #[error("could not reach {address}: {source}")]
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The handshake ended with an alert: the key, or its identity, is none that this thing admits now.
+    #[error("the key was refused")]
+    KeyRefused,
+    /// What answers there does not prove the key: no TLS, another TLS, or another thing.
+    #[error("what answers there does not know the key")]
+    NotTheThing,
+    /// The connection was closed in the middle of the handshake, without a word: too many sessions,
+    /// or nobody who wants to talk.
+    #[error("the connection was closed during the handshake")]
+    Closed,
+    /// User name and password are not those of this key's controller.
+    #[error("the login was refused: {0}")]
+    LoginRefused(&'static str),
+    /// The topic is not this controller's.
+    #[error("the subscription was refused")]
+    SubscriptionRefused,
+    /// Nothing came back in time.
+    #[error("no answer during {0}")]
+    TimedOut(Step),
+    /// The link ended after it was open.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// The TLS library does not take the settings, which no peer can cause.
+    #[error("TLS could not be set up: {0}")]
+    Setup(#[from] openssl::error::ErrorStack),
+}
+
+/// An open link. Dropping it closes the connection at once; [`Link::close`] says goodbye first.
+pub struct Link {
+    client: AsyncClient,
+    events: mpsc::Receiver<Result<Heard, LinkError>>,
+    early: VecDeque<Publication>,
+    pump: JoinHandle<()>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// What the event loop hears that matters here.
+enum Heard {
+    LoggedIn,
+    Subscribed(bool),
+    Publication(Publication),
+}
+
+impl Link {
+    /// Reaches the local server, proves the key and logs in; each of the three steps may take `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`], by the step that failed.
+    ///
+    /// # Security
+    ///
+    /// When this returns `Ok`, the peer has proved that it holds the PSK.
+    pub async fn open(destination: &Destination, patience: Duration) -> Result<Self, LinkError> {
+        let address = destination.address;
+        let tcp = timeout(patience, TcpStream::connect(address))
+            .await
+            .map_err(|_| LinkError::TimedOut(Step::Reaching))?
+            .map_err(|source| LinkError::Unreachable { address, source })?;
+        // A command is one small packet: it must not wait for another one. Failing is harmless.
+        let _ = tcp.set_nodelay(true);
+        let tls = timeout(patience, psk::handshake(tcp, &destination.psk_identity, &destination.psk))
+            .await
+            .map_err(|_| LinkError::TimedOut(Step::Handshake))??;
+
+        let mut options = MqttOptions::new(destination.client_id.clone(), (address.ip().to_string(), address.port()));
+        options
+            .set_clean_session(true)
+            .set_keep_alive(KEEP_ALIVE_SECONDS)
+            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
+        if let Some(login) = &destination.login {
+            options.set_credentials(login.user.expose(), login.password.expose().as_bytes().to_vec());
+        }
+        // One stream, one connection: the library has nothing to reconnect with.
+        let stream = Mutex::new(Some(tls));
+        options.set_socket_connector(move |_, _| {
+            let stream = stream.lock().ok().and_then(|mut place| place.take());
+            async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+        });
+
+        let (client, event_loop) = AsyncClient::builder(options).capacity(WAITING_PUBLICATIONS).build();
+        let (sender, events) = mpsc::channel(WAITING_PUBLICATIONS);
+        let pump = tokio::spawn(pump(event_loop, sender));
+        let mut link = Self { client, events, early: VecDeque::new(), pump };
+        loop {
+            match timeout(patience, link.next()).await.map_err(|_| LinkError::TimedOut(Step::Login))?? {
+                Heard::LoggedIn => return Ok(link),
+                Heard::Subscribed(_) | Heard::Publication(_) => {}
+            }
+        }
+    }
+
+    /// Subscribes to one topic and waits until the thing has taken it.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::SubscriptionRefused`], [`LinkError::TimedOut`], [`LinkError::Lost`].
+    pub async fn subscribe(&mut self, topic: &str, delivery: Delivery, patience: Duration) -> Result<(), LinkError> {
+        self.client
+            .subscribe(topic, delivery.into())
+            .await
+            .map_err(|_| LinkError::Lost("the link is closed".to_owned()))?;
+        loop {
+            match timeout(patience, self.next()).await.map_err(|_| LinkError::TimedOut(Step::Subscription))?? {
+                Heard::Subscribed(true) => return Ok(()),
+                Heard::Subscribed(false) => return Err(LinkError::SubscriptionRefused),
+                Heard::Publication(publication) => self.early.push_back(publication),
+                Heard::LoggedIn => {}
+            }
+        }
+    }
+
+    /// Hands a message to the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Lost`] when the link has ended.
+    pub async fn publish(&self, topic: &str, delivery: Delivery, payload: Vec<u8>) -> Result<(), LinkError> {
+        self.client
+            .publish(topic, payload, PublishOptions::new(delivery.into()))
+            .await
+            .map_err(|_| LinkError::Lost("the link is closed".to_owned()))
+    }
+
+    /// Waits for the next message. May be cancelled without losing one.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Lost`] when the link has ended.
+    pub async fn receive(&mut self) -> Result<Publication, LinkError> {
+        if let Some(publication) = self.early.pop_front() {
+            return Ok(publication);
+        }
+        loop {
+            if let Heard::Publication(publication) = self.next().await? {
+                return Ok(publication);
+            }
+        }
+    }
+
+    /// Acknowledges what is left to acknowledge, says goodbye and closes.
+    pub async fn close(mut self) {
+        if self.client.disconnect_with_timeout(GOODBYE).await.is_ok() {
+            // A full queue must not hold the goodbye back.
+            self.events.close();
+            while self.events.try_recv().is_ok() {}
+            // Whether the goodbye went out or not, the connection ends here.
+            let _ = timeout(GOODBYE, &mut self.pump).await;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Heard, LinkError> {
+        self.events.recv().await.unwrap_or_else(|| Err(LinkError::Lost("the link is closed".to_owned())))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+/// Turns the library's event loop until the connection ends.
+async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, LinkError>>) {
+    let mut listening = true;
+    loop {
+        let event = match event_loop.poll().await {
+            Ok(Event::Incoming(Incoming::ConnAck(_))) => Ok(Heard::LoggedIn),
+            Ok(Event::Incoming(Incoming::SubAck(ack))) => Ok(Heard::Subscribed(
+                !ack.return_codes.is_empty()
+                    && ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))),
+            )),
+            Ok(Event::Incoming(Incoming::Publish(publish))) => Ok(Heard::Publication(Publication {
+                topic: publish.topic.to_vec(),
+                payload: publish.payload.to_vec(),
+            })),
+            Ok(_) => continue,
+            Err(error) => Err(link_error(&error)),
+        };
+        let ended = event.is_err();
+        // After `close` nobody listens, but the goodbye still has to go out.
+        listening = listening && heard.send(event).await.is_ok();
+        if ended {
+            return;
+        }
+    }
+}
+
+fn link_error(error: &ConnectionError) -> LinkError {
+    match error {
+        ConnectionError::ConnectionRefused(code) => LinkError::LoginRefused(match code {
+            ConnectReturnCode::Success => "no reason given",
+            ConnectReturnCode::RefusedProtocolVersion => "another MQTT version is wanted",
+            ConnectReturnCode::BadClientId => "client id not accepted",
+            ConnectReturnCode::ServiceUnavailable => "no place for another session",
+            ConnectReturnCode::BadUserNamePassword => "wrong user name or password",
+            ConnectReturnCode::NotAuthorized => "not authorized",
+        }),
+        other => LinkError::Lost(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
