@@ -4,6 +4,8 @@
 // Each test crate uses its own part of it.
 #![allow(dead_code)]
 
+pub mod line;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

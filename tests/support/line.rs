@@ -1,0 +1,193 @@
+//! A controller by hand, over a real link: for tests that send what `sect` never would.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sect::mqtt::client::{Delivery, Destination, Link, LinkError};
+use sect::proto::envelope::{self, EnvelopeKey, Sealed};
+use sect::proto::id::{Boot, Nonce, RequestId};
+use sect::proto::json;
+use sect::proto::keys::{PairingCode, pairing_psk};
+use sect::proto::message::{Event, Operation, Response, ReturnCode, State, Status};
+use sect::proto::pairing::PAIR_IDENTITY;
+use sect::proto::pairing::binding::Binding;
+use sect::proto::pairing::controller::{Run, Step};
+use sect::proto::passcode::Passcode;
+use sect::proto::secret::SecretString;
+use sect::proto::time::Micros;
+use sect::proto::topic::{PAIR_C2T, PAIR_T2C};
+use sect::proto::wifi::HomeNetwork;
+use sect::radio;
+use sect::thing::clock::os_rng;
+
+use super::{HOME_PASSPHRASE, HOME_SSID, Plug};
+
+/// How long a step may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long silence must last to count as silence.
+pub const SILENCE: Duration = Duration::from_millis(400);
+
+/// The link that a passcode opens.
+pub fn pairing_destination(address: SocketAddr, passcode: &str) -> Destination {
+    Destination {
+        address,
+        psk_identity: PAIR_IDENTITY.to_owned(),
+        psk: pairing_psk(&passcode.parse().expect("a passcode")),
+        login: None,
+        client_id: client_id(),
+    }
+}
+
+/// The link that a binding opens.
+pub fn destination(address: SocketAddr, binding: &Binding) -> Destination {
+    let (psk_id, psk) = binding.psk();
+    Destination {
+        address,
+        psk_identity: psk_id.to_string(),
+        psk,
+        login: Some(binding.credentials.clone()),
+        client_id: client_id(),
+    }
+}
+
+/// A client id that nobody else has.
+pub fn client_id() -> String {
+    Nonce::random(&mut os_rng()).to_string()
+}
+
+/// Joins the access point and claims the plug, as `sect pair` does.
+pub async fn claim(plug: &Plug) -> Binding {
+    let (ssid, passcode) = plug.wait_for_passcode();
+    radio::join_simulated(&plug.radio(), &ssid, &SecretString::new(passcode.clone())).await.expect("joined");
+    let mut rng = os_rng();
+    let passcode: Passcode = passcode.parse().expect("a passcode");
+    let network = HomeNetwork { ssid: HOME_SSID.parse().expect("valid"), psk: HOME_PASSPHRASE.parse().expect("valid") };
+    let mut link =
+        Link::open(&pairing_destination(plug.access_point(), passcode.expose()), PATIENCE).await.expect("a link");
+    link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, PATIENCE).await.expect("subscribed");
+    let mut run = Run::new(PairingCode::of_passcode(&passcode), network, "Ana".parse().expect("valid"), None, &mut rng);
+    let started = Instant::now();
+    loop {
+        while let Some(step) = run.poll_step() {
+            match step {
+                Step::TellUser(_) => {}
+                Step::Persist(_) => run.persisted(&mut rng),
+                Step::Done(binding) => {
+                    link.close().await;
+                    plug.wait_until_online();
+                    return *binding;
+                }
+                Step::Failed(error) => panic!("pairing failed: {error}"),
+            }
+        }
+        let now = Micros::ZERO.after(started.elapsed());
+        while let Some(payload) = run.poll_transmit(now) {
+            link.publish(PAIR_C2T, Delivery::AtLeastOnce, payload).await.expect("open");
+        }
+        let publication = tokio::time::timeout(PATIENCE, link.receive()).await.expect("an answer").expect("open");
+        run.handle_message(&publication.payload, &mut rng);
+    }
+}
+
+/// A session of a controller that says whatever a test wants.
+pub struct Line {
+    link: Link,
+    binding: Binding,
+    c2t: EnvelopeKey,
+    t2c: EnvelopeKey,
+}
+
+/// What the thing said.
+#[derive(Debug)]
+pub struct Said {
+    /// What it answers; nothing in an event.
+    pub re: Option<RequestId>,
+    /// How that ended; nothing in an event.
+    pub rc: Option<ReturnCode>,
+    /// Its start.
+    pub boot: Boot,
+    /// Its time.
+    pub ts: Micros,
+    /// Its state.
+    pub st: State,
+    /// The bytes.
+    pub jwe: Vec<u8>,
+}
+
+impl Line {
+    /// Opens a session and subscribes.
+    pub async fn open(plug: &Plug, binding: &Binding) -> Result<Self, LinkError> {
+        let mut link = Link::open(&destination(plug.home(), binding), PATIENCE).await?;
+        link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE).await?;
+        let keys = binding.keys();
+        Ok(Self { link, binding: binding.clone(), c2t: keys.c2t, t2c: keys.t2c })
+    }
+
+    /// Publishes bytes on the controller's topic.
+    pub async fn send(&self, payload: &[u8]) {
+        self.link.publish(&self.binding.topic.c2t(), Delivery::AtMostOnce, payload.to_vec()).await.expect("open");
+    }
+
+    /// Seals what it is given.
+    pub fn seal(&self, text: &[u8]) -> Vec<u8> {
+        self.c2t.seal(text, &mut os_rng()).expect("short")
+    }
+
+    /// A command for this start of the thing at this thing time.
+    pub fn command(&self, on: bool, boot: Boot, ts: Micros) -> Vec<u8> {
+        self.seal(&Operation::OutletSet { on }.command(boot, ts))
+    }
+
+    /// The next thing that the thing says, opened.
+    pub async fn hear(&mut self) -> Said {
+        let publication =
+            tokio::time::timeout(PATIENCE, self.link.receive()).await.expect("something said").expect("open");
+        self.read(publication.payload)
+    }
+
+    /// The next answer; events on the way to it are passed over.
+    pub async fn answer(&mut self) -> Said {
+        loop {
+            let said = self.hear().await;
+            if said.re.is_some() {
+                return said;
+            }
+        }
+    }
+
+    /// Fails the test unless nothing is heard for [`SILENCE`].
+    pub async fn expect_silence(&mut self) {
+        if let Ok(heard) = tokio::time::timeout(SILENCE, self.link.receive()).await {
+            panic!("heard {heard:?}");
+        }
+    }
+
+    /// Asks for the state, and learns start and thing time.
+    pub async fn status(&mut self) -> Said {
+        let request = self.seal(&json::encode(&Status { id: Nonce::random(&mut os_rng()) }));
+        self.send(&request).await;
+        let said = self.answer().await;
+        assert_eq!(said.re, Some(envelope::request_id(&request)));
+        said
+    }
+
+    /// Switches as an honest controller does, and gives the command's bytes with the answer.
+    pub async fn switch(&mut self, on: bool) -> (Vec<u8>, Said) {
+        let status = self.status().await;
+        let command = self.command(on, status.boot, Micros::new(status.ts.get() + 1));
+        self.send(&command).await;
+        let said = self.answer().await;
+        assert_eq!(said.re, Some(envelope::request_id(&command)));
+        (command, said)
+    }
+
+    fn read(&self, jwe: Vec<u8>) -> Said {
+        let opened = Sealed::parse(&jwe).expect("an envelope").open(&self.t2c).expect("authentic");
+        if let Ok(response) = json::read::<Response<'_>>(opened.bytes()) {
+            let Response { re, rc, boot, ts, st, .. } = response;
+            return Said { re: Some(re), rc: Some(rc), boot, ts, st, jwe };
+        }
+        let Event { boot, ts, st, .. } = json::read::<Event<'_>>(opened.bytes()).expect("an event");
+        Said { re: None, rc: None, boot, ts, st, jwe }
+    }
+}
