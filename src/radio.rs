@@ -146,3 +146,61 @@ pub async fn read_line<T: for<'de> Deserialize<'de>>(stream: &mut UnixStream) ->
     // The error of the parser may quote what it read, and that may be a passphrase.
     serde_json::from_slice(&line).map_err(|_| io::ErrorKind::InvalidData.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// What a station makes of a radio that sends `reply` and hangs up.
+    async fn join(reply: &str) -> Result<IpAddr, JoinError> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("radio.sock");
+        let listener = UnixListener::bind(&path).expect("binds");
+        let radio = async {
+            let (mut station, _) = listener.accept().await.expect("a station");
+            let asked: Association = read_line(&mut station).await.expect("a line");
+            assert_eq!((asked.ssid.as_str(), asked.passphrase.as_str()), ("SecT-4F7K", "\"\\quoted\""));
+            // The station may have left in the middle of a line that is too long.
+            let _ = station.write_all(reply.as_bytes()).await;
+        };
+        let passphrase = SecretString::new("\"\\quoted\"".to_owned());
+        tokio::join!(join_simulated(&path, "SecT-4F7K", &passphrase), radio).0
+    }
+
+    #[tokio::test]
+    async fn the_three_answers_are_told_apart() {
+        let address = join("{\"ok\":true,\"address\":\"127.0.4.1\"}\n").await.expect("in");
+        assert_eq!(address, IpAddr::from([127, 0, 4, 1]));
+        let refused = join("{\"ok\":false,\"reason\":\"wrong-password\"}\n").await;
+        assert!(matches!(refused, Err(JoinError::WrongPassword)));
+        let refused = join("{\"ok\":false,\"reason\":\"not-found\"}\n").await;
+        assert!(matches!(refused, Err(JoinError::NotFound)));
+    }
+
+    #[tokio::test]
+    async fn whatever_else_a_radio_says_is_no_answer() {
+        for reply in [
+            "",
+            "\n",
+            "{\"ok\":true,\"address\":\"127.0.4.1\"}",
+            "{\"ok\":true}\n",
+            "{\"ok\":false}\n",
+            "{\"ok\":true,\"address\":\"127.0.4.1\",\"reason\":\"not-found\"}\n",
+            "{\"ok\":true,\"address\":\"somewhere\"}\n",
+            "{\"ok\":true,\"address\":\"127.0.4.1\",\"more\":1}\n",
+            &"x".repeat(MAX_LINE * 100),
+        ] {
+            assert!(matches!(join(reply).await, Err(JoinError::NoAnswer)), "{reply:.60}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_line_is_not_quoted() {
+        let (mut near, mut far) = UnixStream::pair().expect("a pair");
+        write_line(&mut far, &"hunter2").await.expect("sent");
+        let error = read_line::<Association>(&mut near).await.err().expect("no association");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+}

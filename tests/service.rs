@@ -1,0 +1,147 @@
+//! `sectd` as a service manager sees it: notifications, settings, the journal, SIGTERM.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A folder with settings; the port is free because the addresses are the plug's own.
+struct Place(TempDir);
+
+impl Place {
+    fn new(more: &str) -> Self {
+        let place = Self(tempfile::tempdir().expect("a folder"));
+        let folder = place.0.path().display();
+        let settings = format!(
+            "state-dir = \"{folder}/state\"\nruntime-dir = \"{folder}/run\"\n[wifi]\nap-address = \"127.0.9.1\"\n\
+             [local-server]\nport = {}\n[announce]\nenabled = false\n{more}",
+            free_port()
+        );
+        fs::write(place.path("sectd.toml"), settings).expect("written");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn sectd(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sectd"));
+        command.arg("--config").arg(self.path("sectd.toml"));
+        command.env_remove("SECT_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+        command
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.9.1:0").expect("binds");
+    listener.local_addr().expect("bound").port()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn terminate(mut daemon: Child) -> (std::process::ExitStatus, Duration) {
+    let asked = Instant::now();
+    let pid = rustix::process::Pid::from_child(&daemon);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child");
+    (daemon.wait().expect("a child"), asked.elapsed())
+}
+
+/// Listens as the service manager.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(place: &Place) -> Self {
+        let socket = UnixDatagram::bind(place.path("notify")).expect("binds");
+        socket.set_read_timeout(Some(SOON)).expect("set");
+        Self(socket)
+    }
+
+    /// What is said up to and with `last`.
+    fn hear_until(&self, last: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        while said.last().is_none_or(|line| line != last) {
+            let mut message = [0; 512];
+            let length = self.0.recv(&mut message).unwrap_or_else(|error| panic!("no {last}: {error}; {said:?}"));
+            said.push(text(&message[..length]).trim_end().to_owned());
+        }
+        said
+    }
+}
+
+#[test]
+fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
+    let place = Place::new("");
+    let manager = Manager::new(&place);
+    let daemon = place.sectd().env("NOTIFY_SOCKET", place.path("notify")).spawn().expect("starts");
+    let waiting = "STATUS=waiting for its owner: the display shows the passcode";
+    let mut said = manager.hear_until(waiting);
+    assert!(said.contains(&"READY=1".to_owned()), "{said:?}");
+    let display = fs::read_to_string(place.path("run/display")).expect("shown");
+    let passcode = display.lines().nth(1).expect("two lines");
+    assert_eq!(passcode.len(), 16);
+
+    let (status, took) = terminate(daemon);
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    said.extend(manager.hear_until("STOPPING=1"));
+    assert!(said.iter().all(|line| !line.contains(passcode)), "{said:?}");
+}
+
+#[test]
+fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
+    let place = Place::new("");
+    fs::create_dir(place.path("state")).expect("made");
+    fs::write(place.path("state/claimed"), "").expect("written");
+    let manager = Manager::new(&place);
+    let daemon = place.sectd().env("NOTIFY_SOCKET", place.path("notify")).spawn().expect("starts");
+    let said = manager.hear_until("STATUS=fault: the store of a claimed thing is lost");
+    assert_eq!(said.first().map(String::as_str), Some("READY=1"));
+    let display = fs::read_to_string(place.path("run/display")).expect("shown");
+    assert_eq!(display, "FAULT           \nstorage: see log\n");
+    assert!(!place.path("run/radio.sock").exists());
+    assert!(!place.path("state/thing.db").exists());
+    let (status, _) = terminate(daemon);
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn settings_are_checked_by_the_daemon_that_will_read_them() {
+    let check = |place: &Place| -> Output { place.sectd().arg("check-config").output().expect("runs") };
+    let good = check(&Place::new(""));
+    assert_eq!((good.status.code(), text(&good.stdout), text(&good.stderr)), (Some(0), "ok\n".into(), String::new()));
+
+    let bad = Place::new("interfaces = \"lo\"\n");
+    let found = check(&bad);
+    let expected = format!(
+        "sectd: {}:9:1: unknown field `interfaces`, expected `enabled` or `interface`\n",
+        bad.path("sectd.toml").display()
+    );
+    assert_eq!((found.status.code(), text(&found.stdout), text(&found.stderr)), (Some(2), String::new(), expected));
+    let run = bad.sectd().output().expect("runs");
+    assert_eq!(run.status.code(), Some(2));
+    assert!(!bad.path("state").exists());
+}
+
+#[test]
+fn the_passcode_is_not_drawn_into_the_journal() {
+    let place = Place::new("[display]\ndriver = \"terminal\"\n");
+    // systemd names the journal's end of standard error by device and inode.
+    let journal = File::create(place.path("journal")).expect("made");
+    let metadata = journal.metadata().expect("there");
+    let stream = format!("{}:{}", metadata.dev(), metadata.ino());
+    let status = place.sectd().env("JOURNAL_STREAM", stream).stderr(journal).status().expect("runs");
+    assert_eq!(status.code(), Some(1));
+    let said = fs::read_to_string(place.path("journal")).expect("written");
+    assert!(said.contains("set it to \"file\""), "{said}");
+    assert!(!said.contains('┌'), "{said}");
+    assert!(!place.path("state").exists());
+}
