@@ -151,6 +151,21 @@ async fn a_message_that_was_read_before_the_end_of_an_admission_is_not_reported(
 }
 
 #[tokio::test]
+async fn a_server_that_shuts_down_says_its_last_words() {
+    let mut world = World::new(generous()).await;
+    let mut alice = subscribed(&mut world, &ALICE, "alice", 0).await;
+    let address = world.address;
+    let mut bob = world.run(async { Client::connect(address, &BOB, 5, "bob").await.0 }).await;
+    world.server.publish("s/alice-psk/t", b"bye", Qos::AtMostOnce);
+    let begun = std::time::Instant::now();
+    world.server.shut_down(Duration::from_secs(1)).await;
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    assert_eq!(alice.packet().await.expect("the last event")[1..], publish(4, "s/alice-psk/t", b"bye")[2..]);
+    assert_eq!(alice.packet().await, None);
+    assert_eq!(bob.packet().await, Some(vec![0xe0, 0x98]), "administrative action");
+}
+
+#[tokio::test]
 async fn a_past_key_keeps_its_sessions_and_opens_none() {
     let mut world = World::new(generous()).await;
     let mut alice = subscribed(&mut world, &ALICE, "alice", 0).await;

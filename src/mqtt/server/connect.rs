@@ -4,9 +4,11 @@
 //! its first byte on, and is made harmless: the library asserts that a 5.0 client's Topic Alias Maximum
 //! is not zero, although zero is valid (MQTT 5.0 3.1.2.11.5) and would stop the whole process.
 
-/// What has come of the first packet so far.
+use zeroize::Zeroizing;
+
+/// What has come of the first packet so far. It holds a password and is wiped.
 pub(super) struct FirstPacket {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     limit: usize,
 }
 
@@ -23,11 +25,11 @@ pub(super) enum FirstPacketError {
 
 impl FirstPacket {
     pub(super) fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit }
+        Self { bytes: Zeroizing::new(Vec::with_capacity(limit)), limit }
     }
 
     /// Takes bytes and returns the whole packet and the number of bytes used once it is complete.
-    pub(super) fn collect(&mut self, input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, FirstPacketError> {
+    pub(super) fn collect(&mut self, input: &[u8]) -> Result<Option<(Zeroizing<Vec<u8>>, usize)>, FirstPacketError> {
         for (used, byte) in input.iter().enumerate() {
             self.bytes.push(*byte);
             if self.bytes[0] != CONNECT {
@@ -168,7 +170,7 @@ mod tests {
             (b"\x22\x00\x07", b"\x22\x00\x07"),
         ] {
             let collected = FirstPacket::new(100).collect(&v5(properties)).expect("valid").expect("complete");
-            assert_eq!(collected.0, v5(safe));
+            assert_eq!(*collected.0, v5(safe));
         }
     }
 

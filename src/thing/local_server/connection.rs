@@ -10,6 +10,7 @@ use openssl::ssl::Ssl;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
+use zeroize::Zeroize;
 
 use super::admission::{Admissions, Entry};
 use super::rate::Origin;
@@ -146,7 +147,12 @@ impl Live {
             Poll::Pending => Progress::Waiting,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                 gate.grant = self.grant.take();
+                let logs_in = !self.mqtt.is_open();
                 self.mqtt.handle_bytes(buffer.filled(), now, gate);
+                if logs_in {
+                    // A password went through here.
+                    buffer.filled_mut().zeroize();
+                }
                 self.grant = gate.grant.take();
                 Progress::Again
             }

@@ -165,6 +165,25 @@ impl LocalServer {
         }
     }
 
+    /// Ends everything: no connection is taken, sessions are told good-bye and get what is queued for
+    /// them, for as long as `within`.
+    pub async fn shut_down(mut self, within: Duration) {
+        self.stop_listening();
+        for index in 0..self.places.len() {
+            match &self.places[index].1 {
+                Place::Live(_) => self.close_place(index, CloseReason::Ended),
+                Place::Vacant | Place::Handshake(_) | Place::Lingering(_) => self.vacate(index),
+            }
+        }
+        let written = async {
+            while self.places.iter().any(|(_, place)| matches!(place, Place::Live(_))) {
+                self.next_or_idle().await;
+            }
+        };
+        // Who has not read by then will not.
+        let _ = tokio::time::timeout(within, written).await;
+    }
+
     /// What has been refused so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -175,6 +194,16 @@ impl LocalServer {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.places.iter().filter(|(_, place)| matches!(place, Place::Live(live) if live.mqtt.is_open())).count()
+    }
+
+    /// Works until something has happened or no session is left.
+    async fn next_or_idle(&mut self) {
+        poll_fn(|context| {
+            let event = self.poll_next(context).map(|_| ());
+            let live = self.places.iter().any(|(_, place)| matches!(place, Place::Live(_)));
+            if live { event } else { Poll::Ready(()) }
+        })
+        .await;
     }
 
     fn holds(&self, session: SessionId) -> bool {
