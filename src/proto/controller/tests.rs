@@ -304,13 +304,15 @@ fn a_second_refusal_is_unknown() {
     let handle = pair.wish(true);
     let refusal = pair.exchange();
     assert_eq!(pair.give(Path::Local, &refusal), Verdict::Answer);
-    // And again, before the new message arrives.
-    pair.thing.boot(pair.clock);
+    pair.sent_one();
+    // This refusal, too, shows that the message can never run; it is not repeated all the same.
+    let re = pair.controller.command.as_ref().expect("under way").exchange.re;
     pair.pass(SECOND);
-    let refusal = pair.exchange();
+    let refusal = pair.thing.respond(re, ReturnCode::Stale, pair.clock);
     assert_eq!(pair.give(Path::Local, &refusal), Verdict::Answer);
     let question = pair.sent_one().handle;
     assert_eq!(pair.events(), [ControllerEvent::Unknown { handle, question }]);
+    assert!(pair.thing.executed().is_empty());
 }
 
 #[test]
