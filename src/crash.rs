@@ -7,7 +7,8 @@
 #[cfg(feature = "crash-points")]
 const VARIABLE: &str = "SECT_CRASH_AT";
 
-/// Kills the process here, as a power cut would, if `SECT_CRASH_AT` names this point.
+/// Kills the process here, as a power cut would, if `SECT_CRASH_AT` names this point: `name` for the
+/// first time that it is reached, `name:2` for the second, and so on.
 #[macro_export]
 #[cfg(feature = "crash-points")]
 macro_rules! crash_point {
@@ -29,9 +30,14 @@ macro_rules! crash_point {
 /// it, so that a test sees the order of the writes and not the honesty of the disk.
 #[cfg(feature = "crash-points")]
 pub fn reached(name: &str) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use rustix::process::{Signal, getpid, kill_process};
 
-    if std::env::var_os(VARIABLE).is_some_and(|wanted| wanted == name) {
+    static TIMES: AtomicU64 = AtomicU64::new(0);
+    let Ok(wanted) = std::env::var(VARIABLE) else { return };
+    let (point, time) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    if point == name && time.parse() == Ok(TIMES.fetch_add(1, Ordering::Relaxed) + 1) {
         // A process may always signal itself; should it not, the next line ends it as abruptly.
         let _ = kill_process(getpid(), Signal::KILL);
         std::process::abort();

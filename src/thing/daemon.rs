@@ -45,7 +45,9 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
 
     let mut rng = clock::os_rng();
     let opened = match Store::open(&config.state_dir, || ThingIdentity::create(&mut rng).to_stored()) {
-        Err(error @ StoreError::ClaimedButLost) => return stand_by(error, &mut *display, stop).await,
+        Err(error @ (StoreError::ClaimedButLost | StoreError::Corrupt { .. })) => {
+            return stand_by(error, &mut *display, stop).await;
+        }
         opened => opened.context("could not open the store")?,
     };
     let mut daemon = Daemon::start(config, opened, display, rng)?;
@@ -64,13 +66,13 @@ fn make_runtime_dir(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A thing that was claimed and lost its store must not become claimable: it says so and waits for a
-/// person (protocol section 7).
+/// A thing that was claimed and lost its store, or may have been, must not become claimable: it says so
+/// and waits for a person (protocol section 7).
 async fn stand_by(error: StoreError, display: &mut dyn Display, mut stop: StopSignals) -> anyhow::Result<()> {
     warn!(%error, "standing by: restore the state folder from a backup");
     display.show(&Screen::Fault(Fault::Store));
     notify::ready();
-    notify::status("fault: the store of a claimed thing is lost");
+    notify::status("fault: the store is lost or damaged");
     stop.recv().await;
     notify::stopping();
     Ok(())

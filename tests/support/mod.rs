@@ -2,7 +2,7 @@
 //! addresses of their own.
 
 // Each test crate uses its own part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod line;
 
