@@ -288,10 +288,9 @@ async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, LinkE
                 !ack.return_codes.is_empty()
                     && ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))),
             )),
-            Ok(Event::Incoming(Incoming::Publish(publish))) => Ok(Heard::Publication(Publication {
-                topic: publish.topic.to_vec(),
-                payload: publish.payload.to_vec(),
-            })),
+            Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                Ok(Heard::Publication(Publication { topic: publish.topic.to_vec(), payload: publish.payload.to_vec() }))
+            }
             Ok(_) => continue,
             Err(error) => Err(link_error(&error)),
         };
