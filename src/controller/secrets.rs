@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn both_lines_are_read_and_neither_is_needed() {
-        let secrets = Secrets::parse("passcode=7k3q x9m2 b4tv hc8d\r\n\nwifi-password= a=b c \n").expect("read");
+        let secrets = Secrets::parse("passcode=7k3q x9m2 b4tv hc8d\r\n\nwifi-password= a=b cde \n").expect("read");
         assert_eq!(secrets.passcode.expect("given").expose(), "7K3QX9M2B4TVHC8D");
         assert_eq!(Secrets::parse("").expect("read"), Secrets::default());
     }
