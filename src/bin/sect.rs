@@ -1,3 +1,5 @@
-//! See [`sect`].
+//! The owner's command line; see [`sect::controller`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sect::controller::main()
+}

@@ -1,0 +1,291 @@
+//! What `sect` can be asked for.
+//!
+//! No flag takes a secret: what a command line holds, every user of the machine can read.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::exit;
+use crate::proto::user::Name;
+use crate::proto::wifi::Ssid;
+
+/// The command line.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "sect",
+    version,
+    about = "Pairs SecT plugs and switches them, end-to-end encrypted",
+    after_help = exit::HELP,
+    after_long_help = format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::HELP),
+    subcommand_required = true,
+    arg_required_else_help = true,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sect pair                      claim a plug that shows a code on its display
+  sect on                        switch it on, when there is only one
+  sect off --device Kitchen      switch off the one called Kitchen
+  sect status --json             its state, for a script
+  sect watch                     every change, until Ctrl-C";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  SECT_DEVICE       as --device
+  SECT_ADDRESS      as --address
+  SECT_INTERFACE    as --interface
+  SECT_LOG          what is logged to stderr, for example sect=debug
+  NO_COLOR          no colours
+  XDG_DATA_HOME     the keyring is in its folder sect, else in ~/.local/share/sect";
+
+/// What applies to every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Prints JSON: one value on stdout, failures on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Which plug: your name for it, its id, or the beginning of its id; not needed with one plug
+    #[arg(long, short, global = true, value_name = "NAME|ID", env = "SECT_DEVICE")]
+    pub device: Option<String>,
+
+    /// Where the plug is, instead of looking for it; port 8883 unless given
+    #[arg(long, global = true, value_name = "HOST[:PORT]", env = "SECT_ADDRESS")]
+    pub address: Option<String>,
+
+    /// Looks for plugs on this network interface alone
+    #[arg(long, global = true, value_name = "NAME", env = "SECT_INTERFACE")]
+    pub interface: Option<String>,
+
+    /// Seconds to wait for a plug: 10, and 3 for `discover`, unless given
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+
+    /// Logs what happens to stderr; twice for more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Lists the plugs that announce themselves on this network
+    #[command(after_help = "\
+Examples:
+  sect discover
+  sect discover --interface wlan0 --timeout 10
+
+A plug announces no name of its own. One that is yours is recognised by its key.")]
+    Discover,
+
+    /// Claims a plug that shows a code on its display
+    #[command(after_help = PAIR_HELP)]
+    Pair(Box<Pair>),
+
+    /// Lists the plugs in your keyring, without asking them
+    #[command(after_help = "Examples:\n  sect list\n  sect list --json")]
+    List,
+
+    /// Shows whether a plug is on, who switched it last, and since when
+    #[command(after_help = "Examples:\n  sect status\n  sect status --device Kitchen --json")]
+    Status,
+
+    /// Switches a plug on
+    #[command(after_help = SWITCH_HELP)]
+    On,
+
+    /// Switches a plug off
+    #[command(after_help = SWITCH_HELP)]
+    Off,
+
+    /// Switches a plug on if it is off, and off if it is on
+    #[command(after_help = SWITCH_HELP)]
+    Toggle,
+
+    /// Shows every change of a plug until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  sect watch
+  sect watch --device Kitchen --json | jq .state
+
+With --json each line is one JSON object. Other `sect` commands can run meanwhile.")]
+    Watch,
+
+    /// Removes a plug from your keyring; the plug itself is not unpaired
+    #[command(after_help = "\
+Examples:
+  sect forget --device Kitchen
+  sect forget --device Kitchen --yes
+
+The plug keeps you as its owner: without your keys it can be reached by nobody else of you.
+Forget it only when it is broken, gone, or was claimed anew.")]
+    Forget(Forget),
+
+    /// Writes a completion script for a shell
+    #[command(after_help = "Examples:\n  sect completions bash > ~/.local/share/bash-completion/completions/sect")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Writes the man pages into a folder
+    #[command(after_help = "Examples:\n  sect man /usr/local/share/man/man1")]
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
+}
+
+const SWITCH_HELP: &str = "\
+Examples:
+  sect on
+  sect off --device Kitchen
+  sect toggle --json
+
+When no answer comes, the plug may have switched or not: exit code 5, and `sect status` tells.";
+
+const PAIR_HELP: &str = "\
+Examples:
+  sect pair
+  sect pair --ssid SecT-7K3Q --home-ssid Home --name Anna --alias Kitchen --secrets codes.txt
+  sect pair --secrets - --ssid SecT-7K3Q --home-ssid Home --name Anna --alias Kitchen < codes.txt
+
+The plug shows the name of its own Wi-Fi network and a code. Join that network with the code as its
+password, then run `sect pair`: it asks for what it was not told. The secrets are never flags; they
+are typed, or stand in a file (`-` for standard input) as the lines
+
+  passcode=THE CODE ON THE DISPLAY
+  wifi-password=THE PASSWORD OF YOUR HOME NETWORK";
+
+/// What `sect pair` may be told; it asks for the rest.
+#[derive(Debug, Clone, Args)]
+pub struct Pair {
+    /// The plug's own Wi-Fi network, as its display shows it
+    #[arg(long, value_name = "SecT-XXXX")]
+    pub ssid: Option<String>,
+
+    /// Your home network, which the plug will join
+    #[arg(long, value_name = "NETWORK")]
+    pub home_ssid: Option<Ssid>,
+
+    /// Your name, which the plug shows when you have switched it
+    #[arg(long)]
+    pub name: Option<Name>,
+
+    /// Your name for the plug
+    #[arg(long)]
+    pub alias: Option<Name>,
+
+    /// Reads the passcode and the Wi-Fi password from a file, or from standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub secrets: Option<PathBuf>,
+
+    /// Where the plug is once it has joined your home network, instead of looking for it
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub home_address: Option<String>,
+
+    /// Joins a simulated plug's network through this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub simulated_radio: Option<PathBuf>,
+}
+
+/// How to forget.
+#[derive(Debug, Clone, Args)]
+pub struct Forget {
+    /// Does not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// Reads a command line.
+///
+/// # Errors
+///
+/// What clap says, help and version included.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&Cli::command().try_get_matches_from(arguments)?)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.1..=86_400.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds between 0.1 and 86400".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        parse(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for line in ["sect --json --device Kitchen on", "sect on --json --device Kitchen"] {
+            let cli = read(line).expect("understood");
+            assert!(cli.global.json && matches!(cli.command, Command::On));
+            assert_eq!(cli.global.device.as_deref(), Some("Kitchen"));
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        for line in
+            ["sect pair --passcode 7K3QX9M2B4TVHC8D", "sect pair --password hunter22", "sect pair 7K3QX9M2B4TVHC8D"]
+        {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked_before_anything_happens() {
+        for line in [
+            "sect --timeout 0 on",
+            "sect --timeout nan on",
+            "sect pair --home-ssid xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "sect pair --alias a\\b",
+            "sect",
+            "sect frobnicate",
+            "sect completions nosuchshell",
+        ] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:"), "{} has none", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_help_lists_commands_examples_environment_and_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for part in ["discover", "forget", "Examples:", "SECT_DEVICE", "Exit codes:", "  6  a key, a code"] {
+            assert!(help.contains(part), "{part:?} is missing in\n{help}");
+        }
+    }
+}

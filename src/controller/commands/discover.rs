@@ -1,0 +1,106 @@
+//! `sect discover` (SecT STEP 10, 11): who announces itself, and which of them is yours.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::Context;
+use crate::controller::discover::{Announced, Browse};
+use crate::controller::exit::{Exit, Failure};
+use crate::controller::keyring::Entry;
+use crate::controller::print::{clean, table};
+use crate::controller::reach::destination;
+use crate::mqtt::client::Link;
+
+/// Answers come within a second; a slow radio gets two more.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one proof of a key may take after that.
+const PROOF: Duration = Duration::from_secs(3);
+
+#[derive(Serialize)]
+struct Row {
+    /// What it announces itself as; random for each start.
+    instance: String,
+    addresses: Vec<SocketAddr>,
+    /// Your name for it, if it proved to be yours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+/// Browses, tries every key at every answer, prints.
+pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
+    let entries = context.contents(&context.keyring()?)?.entries;
+    let mut browse = Browse::start(context.global.interface.as_deref())
+        .map_err(|error| Failure::new(Exit::Other, error.to_string()).next("is a network up?"))?;
+    let deadline = Instant::now() + context.global.timeout.unwrap_or(PATIENCE);
+
+    let mut found = Vec::new();
+    let mut proofs = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(announced) = browse.next() => proofs.push(identify(announced, &entries)),
+            Some(row) = proofs.next() => found.push(row),
+            () = sleep_until(deadline) => break,
+        }
+    }
+    while let Some(row) = proofs.next().await {
+        found.push(row);
+    }
+    // Who announced itself again with further addresses is one row, the last.
+    let mut rows: Vec<Row> = Vec::new();
+    for row in found {
+        rows.retain(|earlier| earlier.instance != row.instance);
+        rows.push(row);
+    }
+    rows.sort_by(|a, b| (a.name.is_none(), &a.name, &a.instance).cmp(&(b.name.is_none(), &b.name, &b.instance)));
+
+    context.printer.result(&rows, || {
+        if rows.is_empty() {
+            return "No plug announces itself on this network. A plug that shows a code is not on it yet: \
+                    join the plug's own network, then `sect pair`."
+                .to_owned();
+        }
+        table(
+            &["YOURS", "ANNOUNCED AS", "AT"],
+            rows.iter().map(|row| {
+                let at = row.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                vec![row.name.clone().unwrap_or_else(|| "-".to_owned()), clean(&row.instance), at]
+            }),
+        )
+    });
+    Ok(())
+}
+
+/// Only the PSK identifies a thing (protocol section 3).
+async fn identify(announced: Announced, entries: &[Entry]) -> Row {
+    let mut attempts: FuturesUnordered<_> = announced
+        .addresses
+        .iter()
+        .flat_map(|address| entries.iter().map(move |entry| (entry, *address)))
+        .map(async |(entry, address)| {
+            let link = Link::open(&destination(&entry.binding, address), PROOF).await.ok()?;
+            link.close().await;
+            Some((entry, address))
+        })
+        .collect();
+    let mut owner = None;
+    while let Some(outcome) = attempts.next().await {
+        if let Some((entry, _)) = outcome {
+            owner = Some(entry);
+            break;
+        }
+    }
+    drop(attempts);
+    Row {
+        instance: announced.instance,
+        addresses: announced.addresses,
+        name: owner.map(|entry| entry.alias.to_string()),
+        id: owner.map(|entry| entry.binding.thing.to_string()),
+    }
+}

@@ -1,0 +1,348 @@
+//! `sect pair`: who reads the display becomes the owner (SecT STEP 1-8).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::report::{Report, sentence};
+use super::{Context, LOCK_PATIENCE, bound::Bound};
+use crate::controller::args::Pair;
+use crate::controller::clock;
+use crate::controller::exit::{Exit, Failure};
+use crate::controller::keyring::{Entry, Keyring, same_alias};
+use crate::controller::reach::{self, Search, draw_client_id};
+use crate::controller::secrets::{Prompt, Secrets};
+use crate::controller::session::within;
+use crate::mqtt::client::{Delivery, Destination, Link, LinkError, Step as LinkStep};
+use crate::proto::keys::{PairingCode, pairing_psk};
+use crate::proto::pairing::binding::Binding;
+use crate::proto::pairing::controller::{PairingError, Progress, Run, Step};
+use crate::proto::passcode::Passcode;
+use crate::proto::secret::SecretString;
+use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
+use crate::proto::user::Name;
+use crate::proto::wifi::HomeNetwork;
+use crate::radio::{JoinError, join_simulated};
+
+/// Where a plug is in its own network (protocol section 7).
+const ACCESS_POINT: &str = "192.168.4.1:8883";
+/// How long each step of the link to a plug nearby may take.
+const NEARBY: Duration = Duration::from_secs(10);
+/// How long a plug may take to appear at home: it has 60 s to join, then it announces itself.
+const HOMECOMING: Duration = Duration::from_secs(90);
+
+/// All that a pairing needs.
+struct Plan {
+    ssid: String,
+    passcode: Passcode,
+    network: HomeNetwork,
+    name: Name,
+    alias: Name,
+}
+
+/// How the run at the plug's own network ended.
+enum Ended {
+    /// M9 came.
+    Confirmed(Binding),
+    /// M8 went out, M9 did not come: any answer at home confirms it.
+    Unconfirmed(Binding),
+}
+
+#[derive(Serialize)]
+struct Paired<'a> {
+    paired: bool,
+    #[serde(flatten)]
+    report: Report<'a>,
+    /// From the start of the run to the first answer at home.
+    took_s: f64,
+}
+
+/// Pairs a plug and waits for it at home.
+pub(super) async fn run(context: &Context<'_>, wanted: Pair) -> Result<(), Failure> {
+    let keyring = context.keyring()?;
+    let taken: Vec<Name> = context.contents(&keyring)?.entries.into_iter().map(|entry| entry.alias).collect();
+    let plan = plan(context, &wanted, &taken)?;
+    let (alias, passcode) = (plan.alias.clone(), plan.passcode.clone());
+
+    let address = join(context, &wanted, &plan).await?;
+    let started = Instant::now();
+    let mut link = open(address, &passcode).await?;
+    context.printer.step("The plug took the code (STEP 2).");
+    let code = PairingCode::of_passcode(&passcode);
+    let run = Run::new(code, plan.network, plan.name, None, &mut clock::rng());
+    let ended = drive(context, &keyring, &alias, &mut link, run).await;
+    // The acknowledgement of M9 goes out with the goodbye: the plug waits for it before it leaves.
+    link.close().await;
+
+    let (entry, confirmed) = match ended? {
+        Ended::Confirmed(binding) => (Entry { alias, binding }, true),
+        Ended::Unconfirmed(binding) => (Entry { alias, binding }, false),
+    };
+    if confirmed {
+        context.printer.step(&format!("{} is yours. It joins your home network now (STEP 8).", entry.alias));
+    } else {
+        context
+            .printer
+            .warning("the plug did not confirm the last step; it may be ready all the same, so it is looked for");
+    }
+    homecoming(context, &wanted, &keyring, entry, started, confirmed).await
+}
+
+/// Asks for what was not given.
+fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Failure> {
+    let prompt = Prompt::new(context.printer);
+    let secrets = wanted.secrets.as_deref().map(Secrets::read).transpose()?.unwrap_or_default();
+    if prompt.is_possible() && (wanted.ssid.is_none() || secrets.passcode.is_none()) {
+        context.printer.progress("The plug's display shows the name of its own Wi-Fi network and a code.");
+    }
+    let ssid = match &wanted.ssid {
+        Some(ssid) => ssid.clone(),
+        None => prompt.ask("Name of the plug's network (SecT-....):", "--ssid")?,
+    };
+    let passcode = match secrets.passcode {
+        Some(passcode) => passcode,
+        // It stands on the display for everybody in the room: showing it while it is typed tells nobody more.
+        None => prompt.ask("Code on the display:", "passcode= in --secrets")?,
+    };
+    let home = match &wanted.home_ssid {
+        Some(ssid) => ssid.clone(),
+        None => prompt.ask("Name of your home network:", "--home-ssid")?,
+    };
+    let psk = match secrets.wifi_password {
+        Some(psk) => psk,
+        None => prompt.ask_hidden(&format!("Password of {home} (not shown):"), "wifi-password= in --secrets")?,
+    };
+    let name = match &wanted.name {
+        Some(name) => name.clone(),
+        None => prompt.ask("Your name, which the plug will show:", "--name")?,
+    };
+    let alias = loop {
+        let alias = match &wanted.alias {
+            Some(alias) => alias.clone(),
+            None => prompt.ask("Your name for the plug:", "--alias")?,
+        };
+        if !taken.iter().any(|other| same_alias(other, &alias)) {
+            break alias;
+        }
+        let failure = crate::controller::keyring::KeyringError::AliasTaken(alias);
+        if wanted.alias.is_some() {
+            return Err(failure.into());
+        }
+        context.printer.progress(&format!("  {failure}"));
+    };
+    Ok(Plan { ssid, passcode, network: HomeNetwork { ssid: home, psk }, name, alias })
+}
+
+/// Joins the plug's own network (STEP 1), or asks the person to; gives the plug's address there.
+async fn join(context: &Context<'_>, wanted: &Pair, plan: &Plan) -> Result<SocketAddr, Failure> {
+    let mut address = None;
+    if let Some(socket) = &wanted.simulated_radio {
+        let passphrase = SecretString::new(plan.passcode.expose().to_owned());
+        let ip = join_simulated(socket, &plan.ssid, &passphrase).await.map_err(|error| match error {
+            JoinError::WrongPassword => wrong_code(),
+            JoinError::NotFound => Failure::new(Exit::NotFound, format!("there is no network called {}", plan.ssid))
+                .next("read its name again from the display: it changes together with the code"),
+            JoinError::NoRadio(_) | JoinError::NoAnswer => Failure::new(Exit::NotFound, error.to_string()),
+        })?;
+        context.printer.step(&format!("Joined {} (STEP 1).", plan.ssid));
+        address = Some(SocketAddr::new(ip, reach::PORT));
+    } else if Prompt::new(context.printer).is_possible() {
+        Prompt::new(context.printer).wait_for_enter(&format!(
+            "Now let this computer join the Wi-Fi network {} with the code as its password, then press Enter.",
+            plan.ssid
+        ))?;
+    }
+    match (context.global.address.as_deref(), address) {
+        (None, Some(address)) => Ok(address),
+        (given, _) => {
+            let found = reach::resolve(given.unwrap_or(ACCESS_POINT)).await?;
+            found.into_iter().next().ok_or_else(|| Failure::new(Exit::NotFound, "the plug has no address"))
+        }
+    }
+}
+
+/// Opens the link under the code's PSK (STEP 2).
+async fn open(address: SocketAddr, passcode: &Passcode) -> Result<Link, Failure> {
+    let destination = Destination {
+        address,
+        psk_identity: "pair".to_owned(),
+        psk: pairing_psk(passcode),
+        login: None,
+        client_id: draw_client_id(),
+    };
+    let mut link = Link::open(&destination, NEARBY).await.map_err(|error| of_link(&error))?;
+    link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, NEARBY).await.map_err(|error| of_link(&error))?;
+    Ok(link)
+}
+
+/// Drives the run from M1 to M9.
+async fn drive(
+    context: &Context<'_>,
+    keyring: &Keyring,
+    alias: &Name,
+    link: &mut Link,
+    mut run: Run,
+) -> Result<Ended, Failure> {
+    let mut persisted = None;
+    loop {
+        while let Some(step) = run.poll_step() {
+            match step {
+                Step::TellUser(progress) => context.printer.step(&spoken(progress)),
+                Step::Persist(binding) => {
+                    save(keyring, alias, &binding).await?;
+                    persisted = Some(*binding);
+                    run.persisted(&mut clock::rng());
+                }
+                Step::Done(binding) => {
+                    save(keyring, alias, &binding).await?;
+                    return Ok(Ended::Confirmed(*binding));
+                }
+                Step::Failed(PairingError::Unconfirmed) => {
+                    let binding = persisted.ok_or_else(|| failed(PairingError::Unconfirmed))?;
+                    return Ok(Ended::Unconfirmed(binding));
+                }
+                Step::Failed(error) => return Err(failed(error)),
+            }
+        }
+        while let Some(payload) = run.poll_transmit(clock::now()) {
+            if link.publish(PAIR_C2T, Delivery::AtLeastOnce, payload).await.is_err() {
+                run.handle_session_end();
+            }
+        }
+        let alarm = run.poll_timeout();
+        let alarm = async {
+            match alarm {
+                Some(at) => sleep(at.since(clock::now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        // A step may have come with the last message: it goes first.
+        tokio::select! {
+            received = link.receive() => match received {
+                Ok(publication) => run.handle_message(&publication.payload, &mut clock::rng()),
+                Err(error) => {
+                    tracing::debug!(%error, "the session ended");
+                    run.handle_session_end();
+                }
+            },
+            () = alarm => run.handle_timeout(clock::now()),
+        }
+    }
+}
+
+/// Waits for the plug at home and asks its `status` with the new keys.
+async fn homecoming(
+    context: &Context<'_>,
+    wanted: &Pair,
+    keyring: &Keyring,
+    entry: Entry,
+    started: Instant,
+    confirmed: bool,
+) -> Result<(), Failure> {
+    if wanted.simulated_radio.is_none() {
+        context.printer.progress("Let this computer join your home network again, if it does not by itself.");
+    }
+    let alias = entry.alias.clone();
+    let search = Search {
+        address: wanted.home_address.as_deref(),
+        interface: context.global.interface.as_deref(),
+        addresses: &context.addresses,
+        patience: context.global.timeout.unwrap_or(HOMECOMING),
+        insist: true,
+    };
+    let arrived = async {
+        let mut bound = Bound::open(keyring, entry, &search).await?;
+        let answer = within(alias.as_str(), context.global.timeout, bound.session.status()).await?;
+        bound.answered()?;
+        Ok::<_, Failure>((bound, answer))
+    };
+    let (bound, answer) = arrived.await.map_err(|failure| {
+        let state = if confirmed { "is paired" } else { "may be paired" };
+        Failure::new(Exit::Timeout, format!("{alias} {state}, but it did not appear on your home network: {failure}")).next(
+            "its display tells whether it could join. Is this computer on that network too? Then try `sect status`; \
+             if the Wi-Fi password was mistyped, the plug opens its own network again",
+        )
+    })?;
+    let took = started.elapsed();
+    let took_s = (took.as_secs_f64() * 10.0).round() / 10.0;
+    let paired = Paired { paired: true, report: Report::of_answer(&bound.entry, &answer, bound.address), took_s };
+    context.printer.result(&paired, || {
+        format!("{}\nPaired and at home after {took_s} s. Try: sect on", sentence(&bound.entry, &answer))
+    });
+    bound.session.close().await;
+    Ok(())
+}
+
+/// Durable when it returns: M8 depends on it (protocol section 7).
+async fn save(keyring: &Keyring, alias: &Name, binding: &Binding) -> Result<(), Failure> {
+    let entry = Entry { alias: alias.clone(), binding: binding.clone() };
+    Ok(keyring.lock(&binding.thing, LOCK_PATIENCE).await?.save(&entry)?)
+}
+
+/// The paper's steps in a householder's words.
+fn spoken(progress: Progress) -> String {
+    match progress {
+        Progress::Found { thing } => format!("The plug calls itself {thing}."),
+        Progress::CodeProved => {
+            "The plug knows the code too: you share keys (STEP 6), and a secret topic (STEP 3).".to_owned()
+        }
+        Progress::NetworkGiven => "The plug gets your home network, encrypted (STEP 4).".to_owned(),
+        Progress::Certified => "You get a login and a certificate of the plug (STEP 5).".to_owned(),
+        Progress::PskAgreed { .. } => "Both hold the key for the plug's own server (STEP 7).".to_owned(),
+        Progress::Committing => "Your keyring has it on disk; the plug is told to do the same.".to_owned(),
+    }
+}
+
+fn wrong_code() -> Failure {
+    Failure::new(Exit::Crypto, "the code on the display has changed, or was mistyped")
+        .next("read it again: name and code change every ten minutes, and after some failed attempts")
+}
+
+fn of_link(error: &LinkError) -> Failure {
+    match error {
+        LinkError::KeyRefused => wrong_code(),
+        LinkError::NotTheThing => Failure::new(Exit::Crypto, "what answers there is not a plug that shows this code")
+            .next("is this computer in the plug's own network?"),
+        LinkError::Unreachable { .. } | LinkError::TimedOut(LinkStep::Reaching) => {
+            Failure::new(Exit::NotFound, format!("the plug was not reached: {error}"))
+                .next("is this computer in the network that the display names? Its password is the code")
+        }
+        LinkError::Closed | LinkError::Lost(_) => Failure::new(Exit::Other, "the plug ended the connection")
+            .next("another computer may be pairing it; wait a minute, read the code again"),
+        LinkError::TimedOut(_) => {
+            Failure::new(Exit::Timeout, "the plug does not answer").next("stand closer to it and try again")
+        }
+        LinkError::LoginRefused(_) | LinkError::SubscriptionRefused => {
+            Failure::new(Exit::Denied, format!("the plug does not want to be paired: {error}"))
+                .next("only a plug whose display shows a code can be claimed")
+        }
+        LinkError::Setup(_) => Failure::new(Exit::Other, error.to_string()),
+    }
+}
+
+fn failed(error: PairingError) -> Failure {
+    match error {
+        PairingError::WrongCode => wrong_code(),
+        PairingError::Silent | PairingError::Interrupted | PairingError::Unconfirmed => {
+            Failure::new(Exit::Timeout, error.to_string())
+        }
+        PairingError::Impostor | PairingError::Certificate(_) => Failure::new(Exit::Crypto, error.to_string()),
+        PairingError::Incomprehensible => Failure::new(Exit::Other, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_code_says_what_to_do_next() {
+        for failure in [of_link(&LinkError::KeyRefused), failed(PairingError::WrongCode)] {
+            assert_eq!(failure.exit, Exit::Crypto);
+            assert_eq!(failure.message, "the code on the display has changed, or was mistyped");
+            assert!(failure.next.expect("a next step").starts_with("read it again"));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `sect status`, `on`, `off` and `toggle` (SecT STEP 12-15).
+
+use super::Context;
+use super::report::{Report, sentence};
+use crate::controller::exit::Failure;
+use crate::controller::session::{Session, SessionError, accepted, within};
+use crate::proto::message::Operation;
+
+/// What is wanted of the outlet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To know its state.
+    Status,
+    /// To have it on or off.
+    Set(bool),
+    /// To have it the other way.
+    Toggle,
+}
+
+/// Asks, prints the answer.
+pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure> {
+    let keyring = context.keyring()?;
+    let mut bound = context.bound(&keyring).await?;
+    let alias = bound.entry.alias.to_string();
+
+    let session = &mut bound.session;
+    let answer = within(&alias, context.global.timeout, async {
+        match wish {
+            Wish::Status => session.status().await,
+            Wish::Set(on) => session.request(Operation::OutletSet { on }).await,
+            Wish::Toggle => toggle(session).await,
+        }
+    })
+    .await?;
+    // Whatever the answer says, it is one.
+    bound.answered()?;
+    let answer = accepted(&alias, answer)?;
+    context
+        .printer
+        .result(&Report::of_answer(&bound.entry, &answer, bound.address), || sentence(&bound.entry, &answer));
+    bound.session.close().await;
+    Ok(())
+}
+
+/// Operations are absolute: the controller reads, then sets (protocol section 6).
+async fn toggle(session: &mut Session) -> Result<crate::controller::session::Answer, SessionError> {
+    let on = session.status().await?.state.on;
+    session.request(Operation::OutletSet { on: !on }).await
+}

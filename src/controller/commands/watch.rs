@@ -1,0 +1,116 @@
+//! `sect watch`: every change of a plug, until Ctrl-C.
+//!
+//! It asks `status` alone, which carries no time of this controller; so it takes no lock, and other
+//! commands can run beside it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::report::{Report, state_sentence};
+use super::{Context, bound};
+use crate::controller::exit::Failure;
+use crate::controller::keyring::{Entry, Keyring};
+use crate::controller::reach::Search;
+use crate::controller::session::{Session, SessionError};
+use crate::mqtt::client::LinkError;
+use crate::proto::controller::ControllerEvent;
+
+/// The first wait after a lost link; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// One line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// `state` or `lost`.
+    event: &'static str,
+    /// When this line was written.
+    unix_ms: u64,
+    #[serde(flatten)]
+    report: Option<Report<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Watches until Ctrl-C, which is how it ends well.
+pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
+    let keyring = context.keyring()?;
+    let entry = context.device(&keyring)?;
+    tokio::select! {
+        ended = watch(context, &keyring, entry) => ended,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+/// Ends only when the plug cannot be reached at the very beginning, or was forgotten.
+async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Result<(), Failure> {
+    let mut wait = FIRST_WAIT;
+    let mut search = context.search();
+    let (mut session, _) = bound::open(&entry, &search).await?;
+    search.insist = true;
+    loop {
+        let error = follow(context, &entry, &mut session, &mut wait).await;
+        lost(context, &error);
+        session = loop {
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            // Another process may have changed or forgotten the entry.
+            entry = super::choose(keyring.contents()?.entries, Some(&entry.binding.thing.to_string()))?;
+            match reconnect(&entry, &search).await {
+                Ok(session) => break session,
+                Err(failure) => tracing::debug!(%failure, "not back yet"),
+            }
+        };
+    }
+}
+
+async fn reconnect(entry: &Entry, search: &Search<'_>) -> Result<Session, Failure> {
+    Ok(bound::open(entry, search).await?.0)
+}
+
+/// Prints the state and each change, until the link is lost.
+async fn follow(context: &Context<'_>, entry: &Entry, session: &mut Session, wait: &mut Duration) -> SessionError {
+    match session.status().await {
+        Ok(answer) => print(context, entry, session, &answer.state),
+        Err(error) => return error,
+    }
+    *wait = FIRST_WAIT;
+    loop {
+        match session.next_event().await {
+            Ok(ControllerEvent::StateChanged { state, .. }) => print(context, entry, session, &state),
+            Ok(_) => {}
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+fn print(context: &Context<'_>, entry: &Entry, session: &Session, state: &crate::proto::message::State) {
+    let lasting = session.lasting(state.since);
+    let line = Line {
+        event: "state",
+        unix_ms: unix_ms(),
+        report: Some(Report::of_state(entry, state, lasting)),
+        reason: None,
+    };
+    context.printer.result(&line, || state_sentence(entry, state, lasting));
+}
+
+fn lost(context: &Context<'_>, error: &SessionError) {
+    let reason = match error {
+        SessionError::Link(LinkError::Lost(_)) => "the connection was lost".to_owned(),
+        other => other.to_string(),
+    };
+    if context.printer.is_json() {
+        context.printer.value(&Line { event: "lost", unix_ms: unix_ms(), report: None, reason: Some(reason) });
+    } else {
+        context.printer.warning(&format!("{reason}; looking for the plug again"));
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,293 @@
+//! Finding a thing and opening the link to it (SecT STEP 10-12).
+//!
+//! Every address is a hint: the last good one, what discovery brings, what the user said. All are tried
+//! at the same time, and the first that proves the thing's PSK is the thing.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use rand_core::Rng;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::addresses::Addresses;
+use super::clock;
+use super::discover::Browse;
+use super::exit::{Exit, Failure};
+use super::keyring::Entry;
+use crate::mqtt::client::{Destination, Link, LinkError};
+use crate::proto::pairing::binding::Binding;
+
+/// Where the local server listens (protocol section 3).
+pub const PORT: u16 = 8883;
+
+/// The last good address gets this much of a start before the network is asked.
+const HEAD_START: Duration = Duration::from_millis(200);
+/// An address that did not do is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
+/// One attempt takes no longer.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Where to look.
+#[derive(Debug, Clone)]
+pub struct Search<'a> {
+    /// Look here alone.
+    pub address: Option<&'a str>,
+    /// Browse this network interface alone.
+    pub interface: Option<&'a str>,
+    /// Where things were last.
+    pub addresses: &'a Addresses,
+    /// How long to look.
+    pub patience: Duration,
+    /// Whether a refusal may turn into a welcome: the thing is on its way.
+    pub insist: bool,
+}
+
+/// An open link, and where it leads.
+#[derive(Debug)]
+pub struct Reached {
+    /// The link; nothing is subscribed to yet.
+    pub link: Link,
+    /// Where the thing is.
+    pub address: SocketAddr,
+}
+
+type Attempt = BoxFuture<'static, (SocketAddr, Result<Link, LinkError>)>;
+
+/// What opens a link to a bound thing at an address.
+#[must_use]
+pub fn destination(binding: &Binding, address: SocketAddr) -> Destination {
+    let (identity, psk) = binding.psk();
+    Destination {
+        address,
+        psk_identity: identity.to_string(),
+        psk,
+        login: Some(binding.credentials.clone()),
+        client_id: draw_client_id(),
+    }
+}
+
+/// A client id for one link: letters and digits, which every MQTT server accepts (MQTT 3.1.3.1).
+#[must_use]
+pub fn draw_client_id() -> String {
+    let mut bytes = [0; 8];
+    clock::rng().fill_bytes(&mut bytes);
+    format!("sect{}", data_encoding::HEXLOWER.encode(&bytes))
+}
+
+/// Finds the thing and opens a link.
+///
+/// # Errors
+///
+/// A [`Failure`] in a householder's words.
+pub async fn reach(entry: &Entry, search: &Search<'_>) -> Result<Reached, Failure> {
+    let deadline = Instant::now() + search.patience;
+    let mut hunt = Hunt::new(&entry.binding);
+    let found = match search.address {
+        Some(text) => {
+            let candidates = timeout_at(deadline, resolve(text)).await.map_err(|_| {
+                Failure::new(Exit::Timeout, format!("the name {text} could not be looked up in time"))
+            })??;
+            candidates.into_iter().for_each(|address| hunt.consider(address));
+            hunt.run(None, deadline, search.insist).await
+        }
+        None => {
+            if let Some(address) = search.addresses.last(&entry.binding.thing) {
+                hunt.consider(address);
+            }
+            let head_start = if hunt.candidates.is_empty() { Duration::ZERO } else { HEAD_START };
+            match timeout_at((Instant::now() + head_start).min(deadline), hunt.first_success()).await {
+                Ok(reached) => Some(reached),
+                Err(_) => {
+                    let browse = Browse::start(search.interface).map_err(|error| {
+                        Failure::new(Exit::Other, error.to_string()).next("say where the plug is with --address")
+                    })?;
+                    hunt.run(Some(browse), deadline, true).await
+                }
+            }
+        }
+    };
+    match found {
+        Some(reached) => {
+            search.addresses.remember(&entry.binding.thing, reached.address);
+            Ok(reached)
+        }
+        None => Err(hunt.failure(entry, search)),
+    }
+}
+
+/// `HOST[:PORT]`, every address of it.
+///
+/// # Errors
+///
+/// A [`Failure`] when that names nothing.
+pub async fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(vec![address]);
+    }
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Ok(vec![SocketAddr::new(ip, PORT)]);
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => {
+            let port = port.parse().map_err(|_| Failure::new(Exit::Usage, format!("{text} is no HOST[:PORT]")))?;
+            (host, port)
+        }
+        None => (text, PORT),
+    };
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| Failure::new(Exit::NotFound, format!("there is no {host}: {error}")))?
+        .collect();
+    if found.is_empty() { Err(Failure::new(Exit::NotFound, format!("{host} has no address"))) } else { Ok(found) }
+}
+
+/// All attempts to reach one thing.
+struct Hunt<'a> {
+    binding: &'a Binding,
+    candidates: BTreeSet<SocketAddr>,
+    attempts: FuturesUnordered<Attempt>,
+    failures: Vec<(SocketAddr, LinkError)>,
+}
+
+impl<'a> Hunt<'a> {
+    fn new(binding: &'a Binding) -> Self {
+        Self { binding, candidates: BTreeSet::new(), attempts: FuturesUnordered::new(), failures: Vec::new() }
+    }
+
+    fn consider(&mut self, address: SocketAddr) {
+        if self.candidates.insert(address) {
+            self.attempt(address, Duration::ZERO);
+        }
+    }
+
+    fn attempt(&mut self, address: SocketAddr, after: Duration) {
+        let destination = destination(self.binding, address);
+        self.attempts.push(Box::pin(async move {
+            sleep(after).await;
+            (address, Link::open(&destination, ATTEMPT).await)
+        }));
+    }
+
+    /// Tries what there is, and what discovery brings, until the deadline; without `insist`, until
+    /// everything has failed once.
+    async fn run(&mut self, mut browse: Option<Browse>, deadline: Instant, insist: bool) -> Option<Reached> {
+        loop {
+            let browsing = async {
+                match &mut browse {
+                    Some(browse) => browse.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some((address, outcome)) = self.attempts.next() => match outcome {
+                    Ok(link) => return Some(Reached { link, address }),
+                    Err(error) => self.failed(address, error, insist),
+                },
+                announced = browsing => match announced {
+                    Some(announced) => announced.addresses.into_iter().for_each(|address| self.consider(address)),
+                    None => browse = None,
+                },
+                () = tokio::time::sleep_until(deadline) => return None,
+                else => return None,
+            }
+            if !insist && self.attempts.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// The first attempt that succeeds; waits for ever when all fail.
+    async fn first_success(&mut self) -> Reached {
+        loop {
+            match self.attempts.next().await {
+                Some((address, Ok(link))) => return Reached { link, address },
+                Some((address, Err(error))) => self.failed(address, error, true),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn failed(&mut self, address: SocketAddr, error: LinkError, again: bool) {
+        tracing::debug!(%address, %error, "not reached");
+        self.failures.retain(|(earlier, _)| *earlier != address);
+        self.failures.push((address, error));
+        if again {
+            self.attempt(address, RETRY);
+        }
+    }
+
+    fn failure(&self, entry: &Entry, search: &Search<'_>) -> Failure {
+        let alias = &entry.alias;
+        if let Some((_, LinkError::LoginRefused(_))) =
+            self.failures.iter().find(|(_, error)| matches!(error, LinkError::LoginRefused(_)))
+        {
+            return Failure::new(Exit::Denied, format!("{alias} refused your login"))
+                .next("were you removed from its users? Its owner can tell");
+        }
+        match (search.address, self.failures.last()) {
+            (Some(_), Some((address, error))) => of_link(alias.as_str(), *address, error),
+            (Some(text), None) => Failure::new(Exit::Timeout, format!("{alias} did not answer at {text} in time"))
+                .next("is it plugged in, and is that still its address?"),
+            (None, _) => {
+                let refusals = self
+                    .failures
+                    .iter()
+                    .filter(|(_, error)| matches!(error, LinkError::KeyRefused | LinkError::NotTheThing))
+                    .count();
+                let message = match refusals {
+                    0 => format!("{alias} is not on this network"),
+                    1 => format!("{alias} is not on this network; one other plug is, or it does not know you any more"),
+                    n => {
+                        format!("{alias} is not on this network; {n} other plugs are, or it does not know you any more")
+                    }
+                };
+                Failure::new(Exit::NotFound, message)
+                    .next("is it plugged in, and is this computer on the same network? If so, try --address")
+            }
+        }
+    }
+}
+
+/// What a failed link means for a bound thing at a given place.
+fn of_link(alias: &str, address: SocketAddr, error: &LinkError) -> Failure {
+    match error {
+        LinkError::KeyRefused | LinkError::NotTheThing => Failure::new(
+            Exit::Crypto,
+            format!("what answers at {address} is not {alias}, or does not know you any more"),
+        )
+        .next("leave out --address to look for it; if it was set up anew, pair it again"),
+        LinkError::LoginRefused(reason) => Failure::new(Exit::Denied, format!("{alias} refused your login: {reason}")),
+        LinkError::SubscriptionRefused => Failure::new(Exit::Denied, format!("{alias} refused your topic")),
+        LinkError::Unreachable { source, .. } => {
+            Failure::new(Exit::NotFound, format!("{alias} is not at {address}: {source}"))
+                .next("is it plugged in, and is that still its address?")
+        }
+        LinkError::TimedOut(_) | LinkError::Closed | LinkError::Lost(_) => {
+            Failure::new(Exit::Timeout, format!("{alias} did not answer at {address}: {error}"))
+        }
+        LinkError::Setup(_) => Failure::new(Exit::Other, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_read_with_and_without_its_port() {
+        for (text, address) in [
+            ("127.0.0.1", "127.0.0.1:8883"),
+            ("127.0.0.1:40000", "127.0.0.1:40000"),
+            ("::1", "[::1]:8883"),
+            ("[::1]", "[::1]:8883"),
+            ("[::1]:40000", "[::1]:40000"),
+        ] {
+            assert_eq!(resolve(text).await, Ok(vec![address.parse().expect("an address")]), "{text}");
+        }
+        assert_eq!(resolve("localhost:port").await.expect_err("refused").exit, Exit::Usage);
+    }
+}
