@@ -300,7 +300,7 @@ impl Person {
             .command()
             .env("SECT_CRASH_AT", crash_point)
             .args(["pair", "--ssid", ssid, "--home-ssid", HOME_SSID, "--name", "Ana", "--alias", "Lamp"])
-            .args(["--secrets", "-", "--timeout", "10"])
+            .args(["--secrets", "-", "--timeout", "5"])
             .args(["--address", &plug.access_point().to_string(), "--home-address", &plug.home().to_string()])
             .arg("--simulated-radio")
             .arg(plug.radio())

@@ -62,7 +62,9 @@ struct Paired<'a> {
 /// Pairs a plug and waits for it at home.
 pub(super) async fn run(context: &Context<'_>, wanted: Pair) -> Result<(), Failure> {
     let keyring = context.keyring()?;
-    let taken: Vec<Name> = context.contents(&keyring)?.entries.into_iter().map(|entry| entry.alias).collect();
+    // A pairing that was cut off half-way may be done again under the same alias.
+    let entries = context.contents(&keyring)?.entries.into_iter();
+    let taken: Vec<Name> = entries.filter(|entry| entry.binding.confirmed).map(|entry| entry.alias).collect();
     let plan = plan(context, &wanted, &taken)?;
     let (alias, passcode) = (plan.alias.clone(), plan.passcode.clone());
 
