@@ -12,6 +12,9 @@ pub(super) struct FirstPacket {
     limit: usize,
 }
 
+/// The whole packet and the number of bytes used for it, once it is complete.
+pub(super) type Collected = Option<(Zeroizing<Vec<u8>>, usize)>;
+
 /// Why the first packet cannot be a CONNECT that is welcome here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstPacketError {
@@ -28,8 +31,8 @@ impl FirstPacket {
         Self { bytes: Zeroizing::new(Vec::with_capacity(limit)), limit }
     }
 
-    /// Takes bytes and returns the whole packet and the number of bytes used once it is complete.
-    pub(super) fn collect(&mut self, input: &[u8]) -> Result<Option<(Zeroizing<Vec<u8>>, usize)>, FirstPacketError> {
+    /// Takes bytes until the packet is complete.
+    pub(super) fn collect(&mut self, input: &[u8]) -> Result<Collected, FirstPacketError> {
         for (used, byte) in input.iter().enumerate() {
             self.bytes.push(*byte);
             if self.bytes[0] != CONNECT {
