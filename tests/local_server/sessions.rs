@@ -319,7 +319,7 @@ async fn a_session_without_a_connect_and_a_silent_one_end_in_time() {
             assert_eq!(code, 0);
             let begun = std::time::Instant::now();
             assert!(lazy.ended().await);
-            assert!(begun.elapsed() < Duration::from_secs(1));
+            assert!(begun.elapsed() < Duration::from_secs(3), "well before the 5 s of the default");
             assert_eq!(silent.packet().await, Some(vec![0xe0, 0x8d]), "keep-alive timeout");
             assert!(begun.elapsed() >= Duration::from_millis(1400));
         })
