@@ -262,10 +262,13 @@ async fn homecoming(
     };
     let (bound, answer) = arrived.await.map_err(|failure| {
         let state = if confirmed { "is paired" } else { "may be paired" };
-        Failure::new(Exit::Timeout, format!("{alias} {state}, but it did not appear on your home network: {failure}")).next(
-            "its display tells whether it could join. Is this computer on that network too? Then try `sect status`; \
-             if the Wi-Fi password was mistyped, the plug opens its own network again",
-        )
+        let next = if confirmed {
+            "its display tells whether it could join. Is this computer on that network too? Then try `sect status`"
+        } else {
+            "if its display shows a code again, it is not: pair it once more. Otherwise try `sect status`"
+        };
+        Failure::new(Exit::Timeout, format!("{alias} {state}, but it did not appear on your home network: {failure}"))
+            .next(next)
     })?;
     let took = started.elapsed();
     let took_s = (took.as_secs_f64() * 10.0).round() / 10.0;

@@ -20,7 +20,7 @@ use crate::proto::controller::ControllerEvent;
 /// The first wait after a lost link; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// One line of `--json`.
 #[derive(Serialize)]
