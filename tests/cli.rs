@@ -1,9 +1,11 @@
 //! The real `sect`, as a shell or a script meets it: exit codes, JSON, what goes to which stream.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -187,4 +189,106 @@ fn completions_and_man_pages_come_from_the_command_line_itself() {
     let page = fs::read_to_string(folder.join("sect-pair.1")).expect("written");
     assert!(page.contains("wifi\\-password"), "{page}");
     assert_eq!(home.sect("man /nowhere/at/all").status.code(), Some(1));
+}
+
+/// A real `sectd` at the factory setting, on loopback alone.
+struct Plug {
+    folder: TempDir,
+    daemon: Child,
+    port: u16,
+}
+
+impl Plug {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").port();
+        let root = folder.path().display();
+        let config = format!(
+            "state-dir = \"{root}/state\"\nruntime-dir = \"{root}/run\"\n\
+             [local-server]\nport = {port}\n[announce]\nenabled = false\n\
+             [wifi]\nap-address = \"127.0.0.2\"\njoin-delay-ms = 10\n\
+             [[wifi.networks]]\nssid = \"Home\"\npassphrase = \"correct horse\"\n"
+        );
+        let file = folder.path().join("sectd.toml");
+        fs::write(&file, config).expect("written");
+        let daemon = std::process::Command::new(assert_cmd::cargo::cargo_bin("sectd"))
+            .arg("--config")
+            .arg(file)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        Self { folder, daemon, port }
+    }
+
+    /// Network name and passcode, once the display shows them.
+    fn shown(&self) -> (String, String) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let text = fs::read_to_string(self.folder.path().join("run/display")).unwrap_or_default();
+            let mut lines = text.lines().map(str::trim);
+            if let (Some(first), Some(code)) = (lines.next(), lines.next())
+                && first.starts_with("SecT-")
+                && code.len() == 16
+            {
+                return (first[..9].to_owned(), code.to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the display showed no code");
+    }
+
+    fn pair(&self, home: &Home, ssid: &str, code: &str) -> Output {
+        let (radio, port) = (self.folder.path().join("run/radio.sock"), self.port);
+        home.sect_with(
+            &format!(
+                "pair --ssid {ssid} --home-ssid Home --name Anna --alias Kitchen --secrets - --simulated-radio {} \
+                 --address 127.0.0.2:{port} --home-address 127.0.0.1:{port} --timeout 20",
+                radio.display()
+            ),
+            &format!("passcode={code}\nwifi-password=correct horse\n"),
+        )
+    }
+}
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+#[test]
+fn a_wrong_code_is_named_and_the_right_one_makes_the_plug_obey() {
+    let (home, plug) = (Home::new(), Plug::start());
+    let (ssid, code) = plug.shown();
+
+    let wrong = if code == "0000000000000000" { "1111111111111111" } else { "0000000000000000" };
+    let output = plug.pair(&home, &ssid, wrong);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(6), ""), "{output:?}");
+    assert_eq!(
+        stderr(&output),
+        "error: the code on the display has changed, or was mistyped\n  \
+         read it again: name and code change every ten minutes, and after some failed attempts\n"
+    );
+    assert_eq!(stdout(&home.sect("list --json")), "[]\n");
+
+    let (ssid, code) = plug.shown();
+    let output = plug.pair(&home, &ssid, &code);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(!stderr(&output).contains(&code) && !stderr(&output).contains("correct horse"), "{output:?}");
+
+    for (command, state) in [("on", "on"), ("off", "off"), ("toggle", "on"), ("status", "on")] {
+        let output = home.sect(&format!("{command} --json --address 127.0.0.1:{}", plug.port));
+        assert_eq!(output.status.code(), Some(0), "{command}: {output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert_eq!(
+            (&report["name"], &report["state"], &report["who"]),
+            (&"Kitchen".into(), &state.into(), &"Anna".into())
+        );
+        let outlet = fs::read_to_string(plug.folder.path().join("run/outlet")).expect("read");
+        assert_eq!(outlet.trim(), state, "{command}");
+    }
+
+    assert_eq!(home.sect("forget --yes").status.code(), Some(0));
+    assert_eq!(home.sect("on").status.code(), Some(3));
 }

@@ -175,7 +175,7 @@ are typed, or stand in a file (`-` for standard input) as the lines
 pub struct Pair {
     /// The plug's own Wi-Fi network, as its display shows it
     #[arg(long, value_name = "SecT-XXXX")]
-    pub ssid: Option<String>,
+    pub ssid: Option<Ssid>,
 
     /// Your home network, which the plug will join
     #[arg(long, value_name = "NETWORK")]

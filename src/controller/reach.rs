@@ -257,8 +257,11 @@ impl<'a> Hunt<'a> {
                         format!("{alias} is not on this network; {n} other plugs are, or it does not know you any more")
                     }
                 };
-                Failure::new(Exit::NotFound, message)
-                    .next("is it plugged in, and is this computer on the same network? If so, try --address")
+                Failure::new(Exit::NotFound, message).next(if entry.binding.confirmed {
+                    "is it plugged in, and is this computer on the same network? If so, try --address"
+                } else {
+                    "its pairing was never confirmed: if its display shows a code, pair it again"
+                })
             }
         }
     }
@@ -293,6 +296,7 @@ fn of_link(alias: &str, address: SocketAddr, error: &LinkError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::keyring::testing::entry;
 
     #[tokio::test]
     async fn an_address_is_read_with_and_without_its_port() {
@@ -306,5 +310,46 @@ mod tests {
             assert_eq!(resolve(text).await, Ok(vec![address.parse().expect("an address")]), "{text}");
         }
         assert_eq!(resolve("localhost:port").await.expect_err("refused").exit, Exit::Usage);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_decides_what_the_user_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let addresses = Addresses::at(folder.path().join("addresses.json"));
+        let mut search = Search {
+            address: None,
+            interface: Some("lo"),
+            addresses: &addresses,
+            patience: Duration::from_millis(300),
+            insist: false,
+        };
+        let entry = entry("Kitchen", 1);
+
+        // Takes connections into its backlog and never says a word.
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = mute.local_addr().expect("bound").to_string();
+        search.address = Some(&address);
+        let failure = reach(&entry, &search).await.expect_err("mute");
+        assert_eq!(failure.exit, Exit::Timeout, "{failure:?}");
+
+        // No TLS: it cannot know the key.
+        let foreign = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let (mut stream, _) = mute.accept().await.expect("a connection");
+            let (mut again, _) = mute.accept().await.expect("a connection");
+            for stream in [&mut stream, &mut again] {
+                stream.write_all(b"220 mail.example\r\n").await.expect("sent");
+            }
+            sleep(Duration::from_secs(5)).await;
+        });
+        let failure = reach(&entry, &search).await.expect_err("foreign");
+        assert_eq!(failure.exit, Exit::Crypto, "{failure:?}");
+        foreign.abort();
+        assert!(foreign.await.is_err_and(|ended| ended.is_cancelled()));
+
+        // Nobody listens any more.
+        let failure = reach(&entry, &search).await.expect_err("nobody");
+        assert_eq!(failure.exit, Exit::NotFound, "{failure:?}");
+        assert_eq!(addresses.last(&entry.binding.thing), None, "only what proved the key is remembered");
     }
 }
