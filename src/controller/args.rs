@@ -45,7 +45,6 @@ Examples:
 const ENVIRONMENT: &str = "\
 Environment:
   SECT_DEVICE       as --device
-  SECT_ADDRESS      as --address
   SECT_INTERFACE    as --interface
   SECT_LOG          what is logged to stderr, for example sect=debug
   NO_COLOR          no colours
@@ -62,15 +61,16 @@ pub struct Global {
     #[arg(long, short, global = true, value_name = "NAME|ID", env = "SECT_DEVICE")]
     pub device: Option<String>,
 
-    /// Where the plug is, instead of looking for it; port 8883 unless given
-    #[arg(long, global = true, value_name = "HOST[:PORT]", env = "SECT_ADDRESS")]
+    /// Where the plug is, instead of looking for it; port 8883 unless given; for `pair`, where it is in its
+    /// own network, 192.168.4.1 unless given
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub address: Option<String>,
 
     /// Looks for plugs on this network interface alone
     #[arg(long, global = true, value_name = "NAME", env = "SECT_INTERFACE")]
     pub interface: Option<String>,
 
-    /// Seconds to wait for a plug: 10, and 3 for `discover`, unless given
+    /// Seconds to wait for a plug: 10 unless given, but 3 for `discover` and 90 for `pair`
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
@@ -175,7 +175,7 @@ are typed, or stand in a file (`-` for standard input) as the lines
 pub struct Pair {
     /// The plug's own Wi-Fi network, as its display shows it
     #[arg(long, value_name = "SecT-XXXX")]
-    pub ssid: Option<String>,
+    pub ssid: Option<Ssid>,
 
     /// Your home network, which the plug will join
     #[arg(long, value_name = "NETWORK")]

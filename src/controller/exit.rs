@@ -19,7 +19,7 @@ pub enum Exit {
     NotFound = 3,
     /// The plug, or the user, said no.
     Denied = 4,
-    /// The plug did not answer in time; what became of the command is unknown.
+    /// The plug did not answer in time; the message says whether it may have switched.
     Timeout = 5,
     /// A key, a code or a certificate did not fit.
     Crypto = 6,
@@ -53,7 +53,7 @@ Exit codes:
   2  the command line cannot be understood
   3  no such plug in the keyring, or it is not on the network
   4  denied: the plug, or you, said no
-  5  the plug did not answer in time; what became of the command is unknown
+  5  the plug did not answer in time; the message says whether it may have switched
   6  a key, a code or a certificate did not fit";
 
 impl From<Exit> for ExitCode {

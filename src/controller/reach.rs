@@ -18,7 +18,7 @@ use super::clock;
 use super::discover::Browse;
 use super::exit::{Exit, Failure};
 use super::keyring::Entry;
-use crate::mqtt::client::{Destination, Link, LinkError};
+use crate::mqtt::client::{Destination, Link, LinkError, Step};
 use crate::proto::pairing::binding::Binding;
 
 /// Where the local server listens (protocol section 3).
@@ -28,8 +28,9 @@ pub const PORT: u16 = 8883;
 const HEAD_START: Duration = Duration::from_millis(200);
 /// An address that did not do is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
-/// One attempt takes no longer.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// One step of an attempt takes no longer, nor longer than a third of the search: an address that
+/// swallows what it gets must be known as such when the search ends.
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -85,7 +86,7 @@ pub fn draw_client_id() -> String {
 /// A [`Failure`] in a householder's words.
 pub async fn reach(entry: &Entry, search: &Search<'_>) -> Result<Reached, Failure> {
     let deadline = Instant::now() + search.patience;
-    let mut hunt = Hunt::new(&entry.binding);
+    let mut hunt = Hunt::new(&entry.binding, search.patience);
     let found = match search.address {
         Some(text) => {
             let candidates = timeout_at(deadline, resolve(text)).await.map_err(|_| {
@@ -148,14 +149,21 @@ pub async fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
 /// All attempts to reach one thing.
 struct Hunt<'a> {
     binding: &'a Binding,
+    attempt_patience: Duration,
     candidates: BTreeSet<SocketAddr>,
     attempts: FuturesUnordered<Attempt>,
     failures: Vec<(SocketAddr, LinkError)>,
 }
 
 impl<'a> Hunt<'a> {
-    fn new(binding: &'a Binding) -> Self {
-        Self { binding, candidates: BTreeSet::new(), attempts: FuturesUnordered::new(), failures: Vec::new() }
+    fn new(binding: &'a Binding, patience: Duration) -> Self {
+        Self {
+            binding,
+            attempt_patience: ATTEMPT.min(patience / 3),
+            candidates: BTreeSet::new(),
+            attempts: FuturesUnordered::new(),
+            failures: Vec::new(),
+        }
     }
 
     fn consider(&mut self, address: SocketAddr) {
@@ -165,10 +173,10 @@ impl<'a> Hunt<'a> {
     }
 
     fn attempt(&mut self, address: SocketAddr, after: Duration) {
-        let destination = destination(self.binding, address);
+        let (destination, patience) = (destination(self.binding, address), self.attempt_patience);
         self.attempts.push(Box::pin(async move {
             sleep(after).await;
-            (address, Link::open(&destination, ATTEMPT).await)
+            (address, Link::open(&destination, patience).await)
         }));
     }
 
@@ -232,6 +240,10 @@ impl<'a> Hunt<'a> {
             (Some(_), Some((address, error))) => of_link(alias.as_str(), *address, error),
             (Some(text), None) => Failure::new(Exit::Timeout, format!("{alias} did not answer at {text} in time"))
                 .next("is it plugged in, and is that still its address?"),
+            (None, _) if self.failures.iter().any(|(_, error)| is_silence(error)) => {
+                Failure::new(Exit::Timeout, format!("{alias} does not answer"))
+                    .next("it may be restarting, or far from its router: try again in a minute")
+            }
             (None, _) => {
                 let refusals = self
                     .failures
@@ -245,11 +257,19 @@ impl<'a> Hunt<'a> {
                         format!("{alias} is not on this network; {n} other plugs are, or it does not know you any more")
                     }
                 };
-                Failure::new(Exit::NotFound, message)
-                    .next("is it plugged in, and is this computer on the same network? If so, try --address")
+                Failure::new(Exit::NotFound, message).next(if entry.binding.confirmed {
+                    "is it plugged in, and is this computer on the same network? If so, try --address"
+                } else {
+                    "its pairing was never confirmed: if its display shows a code, pair it again"
+                })
             }
         }
     }
+}
+
+/// Whether something took the connection and then said nothing.
+fn is_silence(error: &LinkError) -> bool {
+    matches!(error, LinkError::TimedOut(Step::Handshake | Step::Login) | LinkError::Closed | LinkError::Lost(_))
 }
 
 /// What a failed link means for a bound thing at a given place.
@@ -276,6 +296,7 @@ fn of_link(alias: &str, address: SocketAddr, error: &LinkError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::keyring::testing::entry;
 
     #[tokio::test]
     async fn an_address_is_read_with_and_without_its_port() {
@@ -289,5 +310,46 @@ mod tests {
             assert_eq!(resolve(text).await, Ok(vec![address.parse().expect("an address")]), "{text}");
         }
         assert_eq!(resolve("localhost:port").await.expect_err("refused").exit, Exit::Usage);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_decides_what_the_user_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let addresses = Addresses::at(folder.path().join("addresses.json"));
+        let mut search = Search {
+            address: None,
+            interface: Some("lo"),
+            addresses: &addresses,
+            patience: Duration::from_millis(300),
+            insist: false,
+        };
+        let entry = entry("Kitchen", 1);
+
+        // Takes connections into its backlog and never says a word.
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = mute.local_addr().expect("bound").to_string();
+        search.address = Some(&address);
+        let failure = reach(&entry, &search).await.expect_err("mute");
+        assert_eq!(failure.exit, Exit::Timeout, "{failure:?}");
+
+        // No TLS: it cannot know the key.
+        let foreign = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let (mut stream, _) = mute.accept().await.expect("a connection");
+            let (mut again, _) = mute.accept().await.expect("a connection");
+            for stream in [&mut stream, &mut again] {
+                stream.write_all(b"220 mail.example\r\n").await.expect("sent");
+            }
+            sleep(Duration::from_secs(5)).await;
+        });
+        let failure = reach(&entry, &search).await.expect_err("foreign");
+        assert_eq!(failure.exit, Exit::Crypto, "{failure:?}");
+        foreign.abort();
+        assert!(foreign.await.is_err_and(|ended| ended.is_cancelled()));
+
+        // Nobody listens any more.
+        let failure = reach(&entry, &search).await.expect_err("nobody");
+        assert_eq!(failure.exit, Exit::NotFound, "{failure:?}");
+        assert_eq!(addresses.last(&entry.binding.thing), None, "only what proved the key is remembered");
     }
 }

@@ -93,7 +93,8 @@ impl From<KeyringError> for Failure {
         };
         let failure = Self::new(exit, error.to_string());
         match error {
-            KeyringError::AliasTaken(_) => failure.next("choose another name with --alias"),
+            KeyringError::AliasTaken(_) => failure
+                .next("choose another name with --alias; if it is the same plug, `sect forget` the old one first"),
             KeyringError::Busy => failure.next("wait for it to end, then try again"),
             _ => failure,
         }

@@ -23,7 +23,7 @@ use crate::proto::passcode::Passcode;
 use crate::proto::secret::SecretString;
 use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
 use crate::proto::user::Name;
-use crate::proto::wifi::HomeNetwork;
+use crate::proto::wifi::{HomeNetwork, Ssid};
 use crate::radio::{JoinError, join_simulated};
 
 /// Where a plug is in its own network (protocol section 7).
@@ -35,7 +35,7 @@ const HOMECOMING: Duration = Duration::from_secs(90);
 
 /// All that a pairing needs.
 struct Plan {
-    ssid: String,
+    ssid: Ssid,
     passcode: Passcode,
     network: HomeNetwork,
     name: Name,
@@ -142,7 +142,7 @@ async fn join(context: &Context<'_>, wanted: &Pair, plan: &Plan) -> Result<Socke
     let mut address = None;
     if let Some(socket) = &wanted.simulated_radio {
         let passphrase = SecretString::new(plan.passcode.expose().to_owned());
-        let ip = join_simulated(socket, &plan.ssid, &passphrase).await.map_err(|error| match error {
+        let ip = join_simulated(socket, &plan.ssid.to_string(), &passphrase).await.map_err(|error| match error {
             JoinError::WrongPassword => wrong_code(),
             JoinError::NotFound => Failure::new(Exit::NotFound, format!("there is no network called {}", plan.ssid))
                 .next("read its name again from the display: it changes together with the code"),
@@ -260,12 +260,12 @@ async fn homecoming(
         bound.answered()?;
         Ok::<_, Failure>((bound, answer))
     };
-    let (bound, answer) = arrived.await.map_err(|failure| {
-        let state = if confirmed { "is paired" } else { "may be paired" };
-        Failure::new(Exit::Timeout, format!("{alias} {state}, but it did not appear on your home network: {failure}")).next(
-            "its display tells whether it could join. Is this computer on that network too? Then try `sect status`; \
-             if the Wi-Fi password was mistyped, the plug opens its own network again",
-        )
+    let (bound, answer) = arrived.await.map_err(|failure| match failure.exit {
+        Exit::NotFound | Exit::Timeout => {
+            tracing::debug!(%failure, "not at home");
+            stayed_away(&alias, confirmed)
+        }
+        _ => failure,
     })?;
     let took = started.elapsed();
     let took_s = (took.as_secs_f64() * 10.0).round() / 10.0;
@@ -275,6 +275,22 @@ async fn homecoming(
     });
     bound.session.close().await;
     Ok(())
+}
+
+/// Pairing is over, and the plug is not at home.
+fn stayed_away(alias: &Name, confirmed: bool) -> Failure {
+    let (state, next) = if confirmed {
+        (
+            "is paired",
+            "its display tells whether it could join. Is this computer on that network too? Then try `sect status`",
+        )
+    } else {
+        (
+            "may be paired",
+            "if its display shows a code again, it is not: pair it once more. Otherwise try `sect status`",
+        )
+    };
+    Failure::new(Exit::Timeout, format!("{alias} {state}, but it has not appeared on your home network")).next(next)
 }
 
 /// Durable when it returns: M8 depends on it (protocol section 7).

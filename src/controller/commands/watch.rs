@@ -20,7 +20,7 @@ use crate::proto::controller::ControllerEvent;
 /// The first wait after a lost link; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// One line of `--json`.
 #[derive(Serialize)]
@@ -73,14 +73,23 @@ async fn reconnect(entry: &Entry, search: &Search<'_>) -> Result<Session, Failur
 
 /// Prints the state and each change, until the link is lost.
 async fn follow(context: &Context<'_>, entry: &Entry, session: &mut Session, wait: &mut Duration) -> SessionError {
-    match session.status().await {
-        Ok(answer) => print(context, entry, session, &answer.state),
+    let mut shown = match session.status().await {
+        Ok(answer) => answer.state,
         Err(error) => return error,
-    }
+    };
+    print(context, entry, session, &shown);
     *wait = FIRST_WAIT;
     loop {
         match session.next_event().await {
-            Ok(ControllerEvent::StateChanged { state, .. }) => print(context, entry, session, &state),
+            Ok(ControllerEvent::StateChanged { state, .. }) => {
+                print(context, entry, session, &state);
+                shown = state;
+            }
+            // The machine asks by itself when the thing seems to have started anew.
+            Ok(ControllerEvent::Status { state, .. }) if state != shown => {
+                print(context, entry, session, &state);
+                shown = state;
+            }
             Ok(_) => {}
             Err(error) => return error.into(),
         }

@@ -17,7 +17,12 @@ const FILE_MODE: u32 = 0o600;
 
 /// Makes the folder, or checks that it is the user's alone.
 pub(super) fn private_folder(folder: &Path) -> Result<(), KeyringError> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(KeyringError::io(folder))?;
+    // A file is only as durable as the names on the way to it.
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        sync_folder(parent)?;
+    }
     let found = fs::metadata(folder).map_err(KeyringError::io(folder))?;
     check(folder, &found, FOLDER_MODE)
 }

@@ -74,7 +74,7 @@ async fn a_half_written_file_changes_nothing_and_is_cleared_away() {
     save(&keyring, &kitchen).await.expect("saved");
     let new = keyring.new_path(&kitchen.binding.thing);
     fs::write(&new, "{\"alias\":\"Kit").expect("written");
-    assert_eq!(keyring.contents().expect("read").entries, [kitchen.clone()]);
+    assert_eq!(keyring.contents().expect("read").entries, std::slice::from_ref(&kitchen));
     let place = keyring.lock(&kitchen.binding.thing, NOW).await.expect("free");
     assert!(!new.exists());
     assert_eq!(place.read().expect("read"), Some(kitchen));
