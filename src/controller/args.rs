@@ -134,6 +134,16 @@ The plug keeps you as its owner: without your keys it can be reached by nobody e
 Forget it only when it is broken, gone, or was claimed anew.")]
     Forget(Forget),
 
+    /// Plays the pairing and its attackers with a simulated plug, and checks each step
+    #[cfg(feature = "thing")]
+    #[command(after_help = "\
+Examples:
+  sect demo
+  sect demo --stay
+
+Real processes, sockets and keys, in a temporary folder and on loopback alone.")]
+    Demo(Demo),
+
     /// Writes a completion script for a shell
     #[command(after_help = "Examples:\n  sect completions bash > ~/.local/share/bash-completion/completions/sect")]
     Completions {
@@ -200,6 +210,19 @@ pub struct Pair {
     /// Joins a simulated plug's network through this socket
     #[arg(long, value_name = "SOCKET")]
     pub simulated_radio: Option<PathBuf>,
+}
+
+/// How to play the demo.
+#[cfg(feature = "thing")]
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Leaves the plug running, to be driven from a second terminal
+    #[arg(long)]
+    pub stay: bool,
+
+    /// Is the plug itself, with these settings
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "stay")]
+    pub plug: Option<PathBuf>,
 }
 
 /// How to forget.

@@ -32,6 +32,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, json),
     };
+    #[cfg(feature = "thing")]
+    if let args::Command::Demo(options) = &cli.command {
+        return crate::demo::main(options);
+    }
     let printer = Printer::new(cli.global.json);
     log_to_stderr(cli.global.verbose);
 

@@ -8,6 +8,7 @@ use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +31,9 @@ use crate::proto::id::Boot;
 use crate::proto::port::Ports;
 use crate::proto::thing::{Start, Thing, Verdict};
 use crate::proto::topic::PAIR_T2C;
+
+/// How long sessions may take to end when the daemon stops.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -54,7 +58,7 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     notify::ready();
     daemon.serve(&mut stop).await;
     notify::stopping();
-    daemon.stop();
+    daemon.stop().await;
     Ok(())
 }
 
@@ -265,8 +269,9 @@ impl<'a> Daemon<'a> {
         self.announcement = None;
     }
 
-    fn stop(mut self) {
+    async fn stop(mut self) {
         self.leave_the_air();
+        self.server.shut_down(LAST_WORDS).await;
         self.wifi.close();
         for (name, count) in self.thing.counters().iter() {
             debug!(name, count, "messages");

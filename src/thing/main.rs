@@ -1,5 +1,6 @@
 //! What `sectd` does with its command line.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,6 +14,12 @@ use super::{daemon, log};
 #[must_use]
 pub fn main() -> ExitCode {
     run(&Args::parse())
+}
+
+/// Runs the daemon with the settings in a file; gives the exit status of [`main`].
+#[must_use]
+pub fn run_with(config: &Path) -> ExitCode {
+    run(&Args { config: Some(config.to_owned()), command: None })
 }
 
 fn run(args: &Args) -> ExitCode {

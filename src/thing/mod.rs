@@ -15,4 +15,4 @@ pub mod outlet;
 pub mod store;
 pub mod wifi;
 
-pub use main::main;
+pub use main::{main, run_with};

@@ -49,6 +49,8 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Toggle => switch::run(&context, Wish::Toggle).await,
         Command::Watch => watch::run(&context).await,
         Command::Forget(how) => forget::run(&context, &how).await,
+        #[cfg(feature = "thing")]
+        Command::Demo(_) => unreachable!("`controller::main` has played it"),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { folder } => pages::man(&context, &folder),
     }

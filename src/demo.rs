@@ -1,1 +1,0 @@
-//! The scripted pairing simulation.

@@ -1,0 +1,33 @@
+//! `sect demo`: the scripted pairing simulation (SecT STEP 1-7, 10-13).
+//!
+//! A plug and its owner as real processes, over real sockets, TLS-PSK and SQLite, in a temporary
+//! folder and on loopback alone. Nothing is played: each line is printed after what it says was seen,
+//! and what is not seen ends the demo with an error.
+
+mod attacker;
+mod household;
+mod lcd;
+mod script;
+mod stage;
+
+use std::process::ExitCode;
+
+use crate::controller::args::Demo;
+use crate::thing;
+
+/// Plays the simulation; exits with 0 only if all of it happened.
+#[must_use]
+pub fn main(options: &Demo) -> ExitCode {
+    // The plug is this very program, in a process of its own.
+    if let Some(config) = &options.plug {
+        return thing::run_with(config);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return stage::give_up(&error.into()),
+    };
+    match runtime.block_on(script::play(options.stay)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => stage::give_up(&error),
+    }
+}
