@@ -18,6 +18,7 @@ mod tests;
 mod verdict;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand_core::CryptoRng;
 
@@ -94,6 +95,8 @@ struct Shown {
 
 /// Questions under way at the same time; one more joins the newest.
 const MAX_QUESTIONS: usize = 4;
+/// How far two clocks may have drifted apart in the 10 s of a command: 10 %, far beyond any quartz.
+const DRIFT: Duration = Duration::from_secs(1);
 /// Answered requests that are remembered for the answer by the other path.
 const MAX_ANSWERED: usize = 16;
 
@@ -266,12 +269,11 @@ impl Controller {
             return;
         }
         // It has not run and never can: its time is over in its own boot, or that boot was over when it
-        // was sent. The second compares two clocks, which in 10 s drift apart by far less than a
-        // restart takes.
+        // was sent. The second compares two clocks, hence the margin for their drift.
         let void = if response.boot == boot {
             response.ts >= ts
         } else {
-            current && response.ts.since(Micros::ZERO) > round_trip
+            current && response.ts.since(Micros::ZERO) > round_trip + DRIFT
         };
         if wish.refused || !void {
             self.end_unknown(wish.handle, now, rng);

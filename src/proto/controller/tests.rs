@@ -270,7 +270,7 @@ fn a_refusal_by_a_boot_that_began_before_the_command_is_retried_once() {
     let mut pair = Pair::acquainted();
     pair.pass(SECOND);
     pair.thing.boot(pair.clock);
-    pair.pass(SECOND);
+    pair.pass(2 * SECOND);
     let handle = pair.wish(true);
     let refusal = pair.exchange();
     assert_eq!(pair.give(Path::Local, &refusal), Verdict::Answer);
@@ -302,7 +302,7 @@ fn a_refusal_by_a_boot_that_may_have_begun_after_the_command_is_unknown() {
 fn a_second_refusal_is_unknown() {
     let mut pair = Pair::acquainted();
     pair.thing.boot(pair.clock);
-    pair.pass(SECOND);
+    pair.pass(2 * SECOND);
     let handle = pair.wish(true);
     let refusal = pair.exchange();
     assert_eq!(pair.give(Path::Local, &refusal), Verdict::Answer);
@@ -321,7 +321,7 @@ fn a_second_refusal_is_unknown() {
 fn a_newer_wish_replaces_a_refused_one() {
     let mut pair = Pair::acquainted();
     pair.thing.boot(pair.clock);
-    pair.pass(SECOND);
+    pair.pass(2 * SECOND);
     let [first, second] = [true, false].map(|on| pair.wish(on));
     let refusal = pair.exchange();
     assert_eq!(pair.give(Path::Local, &refusal), Verdict::Answer);
