@@ -57,7 +57,8 @@ async fn first_power_up(house: &mut Household, stage: &mut Stage) -> anyhow::Res
 /// Who cannot read the display gets nowhere, on the radio or on the wire.
 async fn wrong_passcode(house: &Household, stage: &mut Stage, ssid: &str, passcode: &str) -> anyhow::Result<()> {
     stage.chapter("ATTACK  A stranger guesses the passcode");
-    let guess = if passcode.starts_with('0') { format!("1{}", &passcode[1..]) } else { format!("0{}", &passcode[1..]) };
+    let (first, rest) = passcode.split_at(1);
+    let guess = format!("{}{rest}", if first == "0" { "1" } else { "0" });
     let done = house.pair(STRANGER, ssid, &guess).await?;
     stage.command("sect pair", &done.output);
     ensure!(done.code == Some(6), "sect pair ended with {:?} under a wrong passcode", done.code);
