@@ -1,3 +1,5 @@
-//! See [`sect`].
+//! The cloud server; see [`sect::cloud`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sect::cloud::main()
+}

@@ -257,7 +257,7 @@ fn a_repeated_command_switches_once_and_gets_the_same_bytes() {
     for _ in 0..3 {
         bench.wait(1_000_000);
         assert_eq!(bench.publish(SESSION, &hand.topic(), &command), Verdict::Repeated);
-        assert_eq!(bench.published(), [first.clone()]);
+        assert_eq!(bench.published(), std::slice::from_ref(&first));
     }
     assert_eq!(bench.outlet.switched, [OutletState::On]);
 }
