@@ -21,6 +21,7 @@ pub mod pairing;
 pub mod passcode;
 pub mod port;
 pub mod record;
+pub mod registration;
 pub mod secret;
 pub mod signature;
 pub mod thing;
