@@ -13,6 +13,19 @@ use super::wifi::{HomeNetwork, Ssid};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
+/// One of the cloud servers that the thing is configured for, by its place in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(pub usize);
+
+/// The way that a message came, and that its answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// The thing's own local server (SecT STEP 12, 13).
+    Local,
+    /// A cloud server (SecT STEP 14, 15).
+    Cloud(ServerId),
+}
+
 /// Something slow, delayed or many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -38,8 +51,11 @@ pub enum Action {
         /// What.
         payload: Vec<u8>,
     },
-    /// Send to every local session of the controller that this topic belongs to, QoS 0.
+    /// Send to the controller that this topic belongs to, QoS 0: to every session of it at the local
+    /// server, or to the cloud server.
     Publish {
+        /// By which way.
+        path: Path,
         /// `s/<T_token>/t`.
         topic: String,
         /// What.
@@ -47,6 +63,41 @@ pub enum Action {
     },
     /// End this session once what was queued for it is out.
     EndSession(SessionId),
+    /// Listen to this topic at a cloud server.
+    SubscribeCloud {
+        /// Which server.
+        server: ServerId,
+        /// Which topic.
+        topic: String,
+    },
+    /// Send a registration to a cloud server, QoS 1 (SecT STEP 9).
+    Register {
+        /// Which server.
+        server: ServerId,
+        /// `sect/cloud/<thing_id>/up`.
+        topic: String,
+        /// What.
+        payload: Vec<u8>,
+    },
+}
+
+/// What became of the link to a cloud server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloudFailure {
+    /// Its name does not resolve.
+    Dns,
+    /// Nobody answers there.
+    Unreachable,
+    /// Its certificate is for another name.
+    WrongName,
+    /// Its certificate is by another authority than the pinned one.
+    WrongAuthority,
+    /// The handshake failed otherwise: an old TLS version, or our certificate was refused.
+    Tls,
+    /// It refused the login.
+    Refused,
+    /// It was there and is gone.
+    Lost,
 }
 
 /// Who may open a session, and what it may do there.

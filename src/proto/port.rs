@@ -37,6 +37,13 @@ pub trait Vault {
     ///
     /// [`VaultFault`].
     fn joined(&mut self) -> Result<(), VaultFault>;
+
+    /// Moves the registration to another generation (SecT STEP 9).
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`].
+    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault>;
 }
 
 /// The store refused; it has logged why.

@@ -39,6 +39,8 @@ pub struct Claim {
     pub network: HomeNetwork,
     /// The public half of the recovery code, where the owner made one.
     pub recovery: Option<Spki>,
+    /// The generation of the registration that the new controller makes necessary (SecT STEP 9).
+    pub generation: u64,
 }
 
 /// The thing's own certificate authority, made at the first start and never again.
@@ -82,6 +84,8 @@ impl Claim {
 pub struct Stored {
     /// Who the thing is.
     pub identity: StoredIdentity,
+    /// The generation of its registration; it outlives owners.
+    pub generation: u64,
     /// Whose it is; nobody's in the factory state.
     pub household: Option<Household>,
 }

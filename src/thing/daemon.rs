@@ -257,10 +257,14 @@ impl<'a> Daemon<'a> {
             Action::SendPairing { session, payload } => {
                 self.server.publish_to(session.into(), PAIR_T2C, &payload, Qos::AtLeastOnce);
             }
-            Action::Publish { topic, payload } => {
+            Action::Publish { path: action::Path::Local, topic, payload } => {
                 self.server.publish(&topic, &payload, Qos::AtMostOnce);
             }
             Action::EndSession(session) => self.server.close(session.into()),
+            // No cloud server is configured, so that the machine asks for none.
+            Action::Publish { path: action::Path::Cloud(_), .. }
+            | Action::SubscribeCloud { .. }
+            | Action::Register { .. } => {}
         }
     }
 
@@ -283,7 +287,7 @@ impl<'a> Daemon<'a> {
 /// Nothing that a stranger sends is louder than DEBUG.
 fn log_verdict(verdict: Verdict, total: u64) {
     match verdict {
-        Verdict::Answered(_) | Verdict::Repeated | Verdict::Paired => {
+        Verdict::Answered(_) | Verdict::Repeated | Verdict::Paired | Verdict::Registered => {
             tracing::trace!(verdict = verdict.name(), "message");
         }
         Verdict::Stale(_) | Verdict::Dropped(_) => debug!(verdict = verdict.name(), total, "message"),

@@ -39,6 +39,8 @@ pub struct Context<'a> {
     pub identity: &'a ThingIdentity,
     /// Where it registers.
     pub clouds: &'a [CloudServer],
+    /// The generation that its registration will have with one controller more.
+    pub next_generation: u64,
 }
 
 /// One run, bound to one session.
@@ -141,7 +143,7 @@ impl Run {
             State::Hello { keys, .. } => self.handle_confirm(keys, message, now, rng),
             State::Granted(granted) => match granted.network {
                 None => self.handle_wifi(granted, message, context, rng),
-                Some(_) => self.handle_commit(granted, message),
+                Some(_) => self.handle_commit(granted, message, context),
             },
         }
     }
@@ -219,10 +221,11 @@ impl Run {
     }
 
     /// M8: the controller has persisted its side. The caller persists the thing's.
-    fn handle_commit(&mut self, granted: Box<Granted>, message: &[u8]) -> Outcome {
+    fn handle_commit(&mut self, granted: Box<Granted>, message: &[u8], context: &Context<'_>) -> Outcome {
         let Some(commit) = open::<BindCommit>(&granted.keys.c2t, message) else { return self.over(Ending::Aborted) };
         let Some(network) = granted.network.clone() else { return self.over(Ending::Aborted) };
-        let claim = Claim { owner: granted.owner.clone(), network, recovery: commit.rec };
+        let generation = context.next_generation;
+        let claim = Claim { owner: granted.owner.clone(), network, recovery: commit.rec, generation };
         self.last = Some(Exchange { message: message.to_vec(), replies: Vec::new() });
         self.state = State::Granted(granted);
         Outcome::Commit(Box::new(claim))

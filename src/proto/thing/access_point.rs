@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 
 use super::Core;
+use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use crate::proto::action::{Action, Admission, Fault, Screen, SessionId, WifiEvent};
 use crate::proto::keys::{self, PairingCode};
@@ -130,6 +131,7 @@ impl AccessPoint {
     pub(super) fn handle_publish(
         &mut self,
         core: &mut Core,
+        registrar: &Registrar,
         session: SessionId,
         topic: &str,
         payload: &[u8],
@@ -142,7 +144,9 @@ impl AccessPoint {
         let Some(run) = window.runs.get_mut(&session) else {
             return (Verdict::Dropped(Dropped::ForeignTopic), None);
         };
-        let context = Context { identity: &core.identity, clouds: &core.clouds };
+        let clouds = registrar.clouds();
+        let next_generation = registrar.next_generation();
+        let context = Context { identity: &core.identity, clouds: &clouds, next_generation };
         match run.handle_message(payload, now, &context, ports.rng) {
             Outcome::Reply(replies) => {
                 send(core, session, replies);
@@ -236,6 +240,7 @@ impl AccessPoint {
     pub(super) fn handle_repeat(
         &mut self,
         core: &mut Core,
+        registrar: &Registrar,
         session: SessionId,
         topic: &str,
         payload: &[u8],
@@ -246,7 +251,9 @@ impl AccessPoint {
         let Some(run) = run.filter(|_| topic == PAIR_C2T) else {
             return Verdict::Dropped(Dropped::ForeignTopic);
         };
-        let context = Context { identity: &core.identity, clouds: &core.clouds };
+        let clouds = registrar.clouds();
+        let next_generation = registrar.next_generation();
+        let context = Context { identity: &core.identity, clouds: &clouds, next_generation };
         match run.handle_message(payload, now, &context, ports.rng) {
             Outcome::Reply(replies) => {
                 send(core, session, replies);

@@ -8,20 +8,25 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand_core::CryptoRng;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
+use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Switched};
-use crate::proto::action::{Action, Admission, Fault, Screen, SessionId, WifiEvent};
+use crate::proto::action::{Action, Admission, Fault, Path, Screen, SessionId, WifiEvent};
 use crate::proto::envelope::{Opened, Sealed};
 use crate::proto::freshness::{Fresh, Freshness};
-use crate::proto::id::RequestId;
+use crate::proto::id::{RequestId, ThingId};
 use crate::proto::json;
 use crate::proto::keys::EpochKeys;
 use crate::proto::message::{
     EVENT_STATE, Event, Operation, OutletState, Request, Requested, Response, ReturnCode, State, SwitchedBy,
 };
+use crate::proto::pairing::message::CloudServer;
 use crate::proto::port::Ports;
 use crate::proto::record::{ControllerRecord, Household};
+use crate::proto::registration::Entry;
 use crate::proto::secret::SecretString;
 use crate::proto::time::Micros;
 use crate::proto::user::{Name, Role};
@@ -62,6 +67,34 @@ struct Controller {
     t2c: String,
     freshness: Freshness,
     sessions: BTreeSet<SessionId>,
+}
+
+/// Who asks, and by which way.
+#[derive(Clone, Copy)]
+struct Asker {
+    index: usize,
+    path: Path,
+}
+
+/// What a status tells beyond the state: where the thing stands with its cloud servers.
+#[derive(Serialize)]
+struct StatusResult<'a> {
+    clouds: Vec<CloudStatus<'a>>,
+}
+
+#[derive(Serialize)]
+struct CloudStatus<'a> {
+    host: &'a str,
+    state: &'a str,
+}
+
+fn clouds(registrar: &Registrar) -> Option<Box<RawValue>> {
+    let states = registrar.states().map(|(cloud, state)| CloudStatus { host: &cloud.host, state: state.as_str() });
+    let clouds: Vec<_> = states.collect();
+    if clouds.is_empty() {
+        return None;
+    }
+    Some(serde_json::value::to_raw_value(&StatusResult { clouds }).expect("a map with string keys"))
 }
 
 /// A command that its sender's role allows; only [`authorize`] makes one.
@@ -192,6 +225,8 @@ impl HouseholdState {
     pub(super) fn handle_publish(
         &mut self,
         core: &mut Core,
+        registrar: &Registrar,
+        path: Path,
         topic: &str,
         payload: &[u8],
         now: Micros,
@@ -204,32 +239,38 @@ impl HouseholdState {
             Ok(opened) => opened,
             Err(reason) => return Verdict::Dropped(Dropped::Unopened(reason)),
         };
-        self.handle_opened(core, index, &opened, now, ports)
+        self.handle_opened(core, registrar, Asker { index, path }, &opened, now, ports)
     }
 
     fn handle_opened(
         &mut self,
         core: &mut Core,
-        index: usize,
+        registrar: &Registrar,
+        asker: Asker,
         opened: &Opened,
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Verdict {
         let re = opened.request_id();
+        let Asker { index, path } = asker;
         let controller = &mut self.controllers[index];
         if let Some(answer) = controller.freshness.answer_to(&re) {
-            core.actions.push_back(Action::Publish { topic: controller.t2c.clone(), payload: answer.to_vec() });
+            let (topic, payload) = (controller.t2c.clone(), answer.to_vec());
+            core.actions.push_back(Action::Publish { path, topic, payload });
             return Verdict::Repeated;
         }
         let (boot, ts, requested) = match Request::read(opened.bytes()) {
-            Err(_) => return self.answer(core, index, re, ReturnCode::BadRequest, now, ports.rng),
-            Ok(Request::Status) => return self.answer(core, index, re, ReturnCode::Ok, now, ports.rng),
+            Err(_) => return self.answer(core, asker, re, ReturnCode::BadRequest, None, now, ports.rng),
+            Ok(Request::Status) => {
+                let clouds = clouds(registrar);
+                return self.answer(core, asker, re, ReturnCode::Ok, clouds.as_deref(), now, ports.rng);
+            }
             Ok(Request::Command { boot, ts, requested }) => (boot, ts, requested),
         };
         let fresh = match controller.freshness.accept(core.boot, now, boot, ts) {
             Ok(fresh) => fresh,
             Err(stale) => {
-                let _ = self.answer(core, index, re, ReturnCode::Stale, now, ports.rng);
+                let _ = self.answer(core, asker, re, ReturnCode::Stale, None, now, ports.rng);
                 return Verdict::Stale(stale);
             }
         };
@@ -242,11 +283,11 @@ impl HouseholdState {
                 Err(code) => code,
             },
         };
-        let answer = self.seal_answer(core, index, re, code, now, ports.rng);
-        self.publish(core, index, answer.clone());
+        let answer = self.seal_answer(core, index, re, code, None, now, ports.rng);
+        self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
         if core.outlet.state != before {
-            self.tell_everybody(core, now, ports.rng);
+            self.tell_everybody(core, registrar, now, ports.rng);
             self.show(core);
         }
         Verdict::Answered(code)
@@ -281,14 +322,15 @@ impl HouseholdState {
     fn answer(
         &mut self,
         core: &mut Core,
-        index: usize,
+        asker: Asker,
         re: RequestId,
         rc: ReturnCode,
+        result: Option<&RawValue>,
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) -> Verdict {
-        let payload = self.seal_answer(core, index, re, rc, now, rng);
-        self.publish(core, index, payload);
+        let payload = self.seal_answer(core, asker.index, re, rc, result, now, rng);
+        self.publish(core, asker, payload);
         Verdict::Answered(rc)
     }
 
@@ -298,28 +340,56 @@ impl HouseholdState {
         index: usize,
         re: RequestId,
         rc: ReturnCode,
+        result: Option<&RawValue>,
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) -> Vec<u8> {
         let st = self.state(core);
         let controller = &mut self.controllers[index];
         let ts = controller.freshness.stamp(now);
-        let text = json::encode(&Response { re, rc, boot: core.boot, ts, st, r: None });
+        let text = json::encode(&Response { re, rc, boot: core.boot, ts, st, r: result });
         controller.keys.t2c.seal(&text, rng).expect("an answer is far below 1983 bytes")
     }
 
-    fn publish(&self, core: &mut Core, index: usize, payload: Vec<u8>) {
-        core.actions.push_back(Action::Publish { topic: self.controllers[index].t2c.clone(), payload });
+    fn publish(&self, core: &mut Core, Asker { index, path }: Asker, payload: Vec<u8>) {
+        core.actions.push_back(Action::Publish { path, topic: self.controllers[index].t2c.clone(), payload });
     }
 
-    /// The event `state`, to each controller that has a session.
-    pub(super) fn tell_everybody(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+    /// What the server at `cloud` must know of each controller (SecT STEP 9).
+    pub(super) fn entries(&self, thing: &ThingId, cloud: &CloudServer) -> Vec<Entry> {
+        let entry = |one: &Controller| Entry::of(&one.record.topic, &one.record.credentials, thing, &cloud.pin);
+        self.controllers.iter().map(entry).collect()
+    }
+
+    /// The topics that controllers publish to.
+    pub(super) fn topics(&self) -> impl Iterator<Item = String> + '_ {
+        self.controllers.iter().map(|controller| controller.c2t.clone())
+    }
+
+    /// The event `state`, to each controller, the same bytes on every path on which it may listen.
+    pub(super) fn tell_everybody(
+        &mut self,
+        core: &mut Core,
+        registrar: &Registrar,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) {
         let st = self.state(core);
-        for controller in self.controllers.iter_mut().filter(|one| !one.sessions.is_empty()) {
+        let clouds: Vec<_> = registrar.live().map(Path::Cloud).collect();
+        for controller in &mut self.controllers {
+            let local = (!controller.sessions.is_empty()).then_some(Path::Local);
+            let paths = local.iter().chain(&clouds);
+            if paths.clone().next().is_none() {
+                continue;
+            }
             let ts = controller.freshness.stamp(now);
             let text = json::encode(&Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None });
             let payload = controller.keys.t2c.seal(&text, rng).expect("an event is far below 1983 bytes");
-            core.actions.push_back(Action::Publish { topic: controller.t2c.clone(), payload });
+            core.actions.extend(paths.map(|&path| Action::Publish {
+                path,
+                topic: controller.t2c.clone(),
+                payload: payload.clone(),
+            }));
         }
     }
 

@@ -8,14 +8,16 @@
 
 mod access_point;
 mod household;
+mod registrar;
 mod verdict;
 
 use std::collections::VecDeque;
 
 use access_point::AccessPoint;
 use household::HouseholdState;
+use registrar::{Answered, Registrar};
 
-use super::action::{Action, Fault, Press, Screen, SessionId, WifiEvent};
+use super::action::{Action, CloudFailure, Fault, Path, Press, Screen, ServerId, SessionId, WifiEvent};
 use super::certificate::{CertificateError, ThingIdentity};
 use super::id::{Boot, ThingId};
 use super::message::{OutletState, SwitchedBy};
@@ -25,11 +27,13 @@ use super::record::{Household, Stored};
 use super::time::Micros;
 use super::user::Name;
 
+pub use registrar::CloudState;
 pub use verdict::{Counters, Dropped, Verdict};
 
 /// The thing.
 pub struct Thing {
     core: Core,
+    registrar: Registrar,
     phase: Phase,
 }
 
@@ -37,7 +41,6 @@ pub struct Thing {
 struct Core {
     identity: ThingIdentity,
     boot: Boot,
-    clouds: Vec<CloudServer>,
     outlet: Switched,
     actions: VecDeque<Action>,
     counters: Counters,
@@ -81,11 +84,11 @@ impl Thing {
         let mut core = Core {
             identity: ThingIdentity::from_stored(&start.stored.identity)?,
             boot: start.boot,
-            clouds: start.clouds,
             outlet: Switched { state: start.outlet, by: SwitchedBy::Boot, who: None, since: Micros::ZERO },
             actions: VecDeque::new(),
             counters: Counters::default(),
         };
+        let registrar = Registrar::new(start.stored.generation, start.clouds);
         let phase = match start.stored.household {
             None => Phase::Unclaimed(AccessPoint::open(&mut core, now, ports.rng)),
             Some(household) => {
@@ -94,7 +97,7 @@ impl Thing {
                 Phase::Claimed { household, handover: None }
             }
         };
-        Ok(Self { core, phase })
+        Ok(Self { core, registrar, phase })
     }
 
     /// Who it is.
@@ -158,21 +161,80 @@ impl Thing {
     ) -> Verdict {
         let verdict = match &mut self.phase {
             Phase::Unclaimed(access_point) => {
-                let (verdict, claim) = access_point.handle_publish(&mut self.core, session, topic, payload, now, ports);
+                let registrar = &self.registrar;
+                let (verdict, claim) =
+                    access_point.handle_publish(&mut self.core, registrar, session, topic, payload, now, ports);
                 if let Some(claim) = claim {
+                    self.registrar.generation = claim.generation;
                     self.become_claimed(claim.into_household());
                 }
                 verdict
             }
             Phase::Claimed { household, handover } => match handover {
                 Some(access_point) if access_point.has_session(session) => {
-                    access_point.handle_repeat(&mut self.core, session, topic, payload, now, ports)
+                    access_point.handle_repeat(&mut self.core, &self.registrar, session, topic, payload, now, ports)
                 }
-                _ => household.handle_publish(&mut self.core, topic, payload, now, ports),
+                _ => household.handle_publish(&mut self.core, &self.registrar, Path::Local, topic, payload, now, ports),
             },
         };
         self.core.counters.count(&verdict);
         verdict
+    }
+
+    /// The link to a cloud server is up: the thing has proved who it is (SecT STEP 8).
+    pub fn handle_cloud_up(&mut self, server: ServerId) {
+        if let Phase::Claimed { household, .. } = &self.phase {
+            let thing = self.core.identity.id();
+            self.registrar.handle_up(&mut self.core, server, |cloud| household.entries(&thing, cloud));
+        }
+    }
+
+    /// The link to a cloud server is down, or did not come up.
+    pub fn handle_cloud_down(&mut self, server: ServerId, failure: CloudFailure) {
+        self.registrar.handle_down(server, failure);
+    }
+
+    /// A message came from a cloud server (SecT STEP 9, 14).
+    ///
+    /// The server is not trusted: its answers move the registration alone, and what it carries is
+    /// judged as if it had come from the home network.
+    pub fn handle_cloud_message(
+        &mut self,
+        server: ServerId,
+        topic: &str,
+        payload: &[u8],
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) -> Verdict {
+        let Phase::Claimed { household, .. } = &mut self.phase else {
+            return Verdict::Dropped(Dropped::ForeignTopic);
+        };
+        let thing = self.core.identity.id();
+        if !Registrar::is_answer(&thing, topic) {
+            let path = Path::Cloud(server);
+            let verdict = household.handle_publish(&mut self.core, &self.registrar, path, topic, payload, now, ports);
+            self.core.counters.count(&verdict);
+            return verdict;
+        }
+        match self.registrar.handle_answer(server, payload, now) {
+            Answered::InForce => {
+                for topic in household.topics() {
+                    self.core.actions.push_back(Action::SubscribeCloud { server, topic });
+                }
+            }
+            // A store that fails here costs nothing: the next hour tries again.
+            Answered::Renumber { generation } if ports.vault.set_generation(generation).is_ok() => {
+                self.registrar.generation = generation;
+                self.registrar.declare_everywhere(&mut self.core, |cloud| household.entries(&thing, cloud));
+            }
+            Answered::Renumber { .. } | Answered::Nothing => {}
+        }
+        Verdict::Registered
+    }
+
+    /// Where the thing stands with each of its cloud servers.
+    pub fn cloud_states(&self) -> impl Iterator<Item = (&CloudServer, CloudState)> {
+        self.registrar.states()
     }
 
     /// Something happened to the radio.
@@ -208,7 +270,7 @@ impl Thing {
         }
         self.core.outlet = Switched { state: wanted, by: SwitchedBy::Button, who: None, since: now };
         if let Phase::Claimed { household, handover } = &mut self.phase {
-            household.tell_everybody(&mut self.core, now, ports.rng);
+            household.tell_everybody(&mut self.core, &self.registrar, now, ports.rng);
             if handover.is_none() {
                 household.show(&mut self.core);
             }

@@ -41,6 +41,7 @@ struct TestOutlet {
 struct TestVault {
     claims: Vec<Claim>,
     joins: u32,
+    generations: Vec<u64>,
     broken: bool,
 }
 
@@ -65,6 +66,11 @@ impl Vault for TestVault {
 
     fn joined(&mut self) -> Result<(), VaultFault> {
         self.joins += 1;
+        Ok(())
+    }
+
+    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault> {
+        self.generations.push(generation);
         Ok(())
     }
 }
@@ -106,7 +112,7 @@ impl Bench {
     fn new(household: Option<Household>) -> Self {
         let (mut outlet, mut vault, mut rng) = (TestOutlet::default(), TestVault::default(), Counter::new(1000));
         let now = Micros::ZERO;
-        let stored = Stored { identity: identity(), household };
+        let stored = Stored { identity: identity(), generation: 7, household };
         let start = Start { stored, boot: BOOT, outlet: OutletState::Off, clouds: Vec::new() };
         let thing = Thing::start(start, now, &mut Ports { outlet: &mut outlet, vault: &mut vault, rng: &mut rng })
             .expect("its own identity");
@@ -162,7 +168,7 @@ impl Bench {
         self.actions()
             .into_iter()
             .filter_map(|action| match action {
-                Action::Publish { topic, payload } => Some((topic, payload)),
+                Action::Publish { path: Path::Local, topic, payload } => Some((topic, payload)),
                 Action::Show(Screen::Online { .. }) => None,
                 other => panic!("unexpected {other:?}"),
             })

@@ -17,6 +17,8 @@ pub enum Verdict {
     Repeated,
     /// A step of a pairing run.
     Paired,
+    /// What a cloud server said about the registration.
+    Registered,
     /// Nothing was sent.
     Dropped(Dropped),
 }
@@ -59,6 +61,7 @@ impl Verdict {
             },
             Self::Repeated => "repeated",
             Self::Paired => "paired",
+            Self::Registered => "registered",
             Self::Dropped(dropped) => match dropped {
                 Dropped::Unopened(reason) => match reason {
                     Unopened::TooLong => "dropped-too-long",

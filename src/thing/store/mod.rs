@@ -135,6 +135,17 @@ impl Vault for Store {
         crash_point!("joined.after");
         Ok(())
     }
+
+    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault> {
+        self.write(
+            |transaction| rows::set_generation(transaction, generation),
+            || {
+                crash_point!("generation.before");
+            },
+        )?;
+        crash_point!("generation.after");
+        Ok(())
+    }
 }
 
 /// Makes folder and database file with their modes, whatever the umask says, and tells whether the
@@ -222,7 +233,8 @@ fn load(
         }
         None => keep(database, create_identity()).map_err(|error| refused(path, error))?,
     };
-    Ok(Stored { identity, household })
+    let generation = rows::read_generation(database).map_err(|error| refused(path, error))?;
+    Ok(Stored { identity, generation, household })
 }
 
 fn keep(database: &mut Connection, identity: StoredIdentity) -> rusqlite::Result<StoredIdentity> {

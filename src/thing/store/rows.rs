@@ -6,13 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 use crate::proto::credential::CtlrCredentials;
 use crate::proto::id::Cid;
 use crate::proto::keys::MasterKey;
-use crate::proto::record::{Claim, ControllerRecord, Household, StoredIdentity};
+use crate::proto::record::{self, Claim, ControllerRecord, Household, StoredIdentity};
 use crate::proto::secret::Secret;
 use crate::proto::signature::Spki;
 use crate::proto::wifi::{HomeNetwork, Ssid};
-
-/// What a thing is called until its owner gives it a name.
-pub(super) const FIRST_NAME: &str = "plug";
 
 pub(super) fn insert_identity(transaction: &Transaction<'_>, identity: &StoredIdentity) -> Result<()> {
     transaction
@@ -36,12 +33,27 @@ pub(super) fn insert_claim(transaction: &Transaction<'_>, claim: &Claim) -> Resu
              VALUES (1, ?1, ?2, ?3, 0, ?4)",
         )?
         .execute(params![
-            FIRST_NAME,
+            record::default_name().as_str(),
             claim.network.ssid.as_bytes(),
             claim.network.psk.expose(),
             claim.recovery.as_ref().map(|spki| spki.as_der().as_slice()),
         ])?;
-    insert_controller(transaction, &claim.owner)
+    insert_controller(transaction, &claim.owner)?;
+    set_generation(transaction, claim.generation)
+}
+
+/// The registration's generation never goes back.
+pub(super) fn set_generation(transaction: &Transaction<'_>, generation: u64) -> Result<()> {
+    let rows = transaction
+        .prepare_cached("UPDATE registration SET generation = ?1 WHERE generation < ?1")?
+        .execute([i64::try_from(generation).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?])?;
+    if rows == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
+}
+
+pub(super) fn read_generation(database: &Connection) -> Result<u64> {
+    let generation: i64 =
+        database.prepare_cached("SELECT generation FROM registration")?.query_row([], |row| row.get(0))?;
+    u64::try_from(generation).map_err(|error| unreadable(0, Type::Integer, error))
 }
 
 fn insert_controller(transaction: &Transaction<'_>, controller: &ControllerRecord) -> Result<()> {

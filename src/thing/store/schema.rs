@@ -7,7 +7,7 @@ use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations, SchemaV
 
 use super::{StoreError, refused};
 
-static STEPS: [M<'static>; 1] = [M::up(TABLES)];
+static STEPS: [M<'static>; 2] = [M::up(TABLES), M::up(REGISTRATION)];
 static MIGRATIONS: Migrations<'static> = Migrations::from_slice(&STEPS);
 
 /// Strict tables, and lengths checked where a wrong one would be a wrong key.
@@ -38,6 +38,16 @@ CREATE TABLE controller (
     epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
     master_key BLOB NOT NULL CHECK (length(master_key) = 64)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// The registration's generation outlives owners, so it stands beside the household (SecT STEP 9).
+const REGISTRATION: &str = "
+CREATE TABLE registration (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    generation INTEGER NOT NULL CHECK (generation BETWEEN 0 AND 9007199254740991)
+) STRICT;
+
+INSERT INTO registration (id, generation) SELECT 1, count(*) FROM household;
 ";
 
 /// Reads every page and index: the store is a few dozen kilobytes, and a damaged key must be found

@@ -44,11 +44,12 @@ fn claim() -> Claim {
             psk: "correct 'horse'".parse().expect("a passphrase"),
         },
         recovery: Some(SigningKey::random(rng).spki()),
+        generation: 5,
     }
 }
 
 fn household(joined_once: bool) -> Household {
-    let Claim { owner, network, recovery: _ } = claim();
+    let Claim { owner, network, recovery: _, generation: _ } = claim();
     Household { name: "plug".parse().expect("a name"), network, joined_once, controllers: vec![owner] }
 }
 
@@ -58,7 +59,7 @@ fn open(folder: &Path) -> Result<(Store, Stored), StoreError> {
 
 fn open_new(folder: &Path) -> Store {
     let (store, stored) = Store::open(folder, identity).expect("opens");
-    assert_eq!(stored, Stored { identity: identity(), household: None });
+    assert_eq!(stored, Stored { identity: identity(), generation: 0, household: None });
     store
 }
 
@@ -92,7 +93,7 @@ fn the_identity_is_drawn_once() {
     };
     for _ in 0..3 {
         let (_, stored) = Store::open(&folder, draw).expect("opens");
-        assert_eq!(stored, Stored { identity: identity(), household: None });
+        assert_eq!(stored, Stored { identity: identity(), generation: 0, household: None });
     }
     assert_eq!(drawn.get(), 1);
 }
@@ -102,7 +103,7 @@ fn a_claim_comes_back_whole() {
     let (_dir, folder) = folder();
     claimed(&folder);
     let (mut store, stored) = open(&folder).expect("opens");
-    assert_eq!(stored, Stored { identity: identity(), household: Some(household(false)) });
+    assert_eq!(stored, Stored { identity: identity(), generation: 5, household: Some(household(false)) });
     // The recovery key is not in the household; it is asked for by recovery alone.
     let recovery: Vec<u8> =
         store.database.query_row("SELECT recovery_spki FROM household", [], |row| row.get(0)).expect("a household");
@@ -136,8 +137,10 @@ fn a_claim_outlives_a_power_cut() {
     store.joined().expect("noted");
     let joined = dir.path().join("joined");
     power_cut(&folder, &joined);
-    for (folder, expected) in [(before, None), (after, Some(household(false))), (joined, Some(household(true)))] {
-        assert_eq!(open(&folder).expect("opens").1, Stored { identity: identity(), household: expected });
+    for (folder, generation, expected) in
+        [(before, 0, None), (after, 5, Some(household(false))), (joined, 5, Some(household(true)))]
+    {
+        assert_eq!(open(&folder).expect("opens").1, Stored { identity: identity(), generation, household: expected });
     }
 }
 
@@ -368,4 +371,27 @@ fn no_error_shows_a_secret() {
     for text in [format!("{error}"), format!("{error:?}")] {
         assert!(!text.contains("hunter2") && !text.contains(&passphrase), "{text}");
     }
+}
+
+#[test]
+fn the_generation_rises_and_never_goes_back() {
+    let (_dir, folder) = folder();
+    let mut store = open_new(&folder);
+    assert_eq!(store.set_generation(9), Ok(()));
+    assert_eq!(store.set_generation(9), Err(VaultFault));
+    assert_eq!(store.set_generation(8), Err(VaultFault));
+    drop(store);
+    assert_eq!(open(&folder).expect("opens").1.generation, 9);
+}
+
+#[test]
+fn a_claimed_store_of_the_first_version_gets_its_first_generation() {
+    let (_dir, folder) = folder();
+    let mut store = open_new(&folder);
+    store.claim(&claim()).expect("claims");
+    // Back to how the first version left it.
+    store.database.execute_batch("DROP TABLE registration; PRAGMA user_version = 1").expect("undone");
+    drop(store);
+    let stored = open(&folder).expect("migrated").1;
+    assert_eq!((stored.generation, stored.household), (1, Some(household(false))));
 }

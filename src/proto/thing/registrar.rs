@@ -1,0 +1,175 @@
+//! Registration with the cloud servers: the whole list, declared anew each time a link comes up, until
+//! the server says that it holds it (SecT STEP 8, 9, 20; protocol section 10).
+//!
+//! Nothing waits in a queue that a power cut could lose: what must be registered is what the store says,
+//! and its generation is part of the transaction that changes it.
+
+use std::time::Duration;
+
+use crate::proto::action::{Action, CloudFailure, ServerId};
+use crate::proto::id::ThingId;
+use crate::proto::json;
+use crate::proto::pairing::message::CloudServer;
+use crate::proto::registration::{self, Entry, RegErr, RegOk, RegSet};
+use crate::proto::time::Micros;
+
+use super::Core;
+
+/// How often a thing that finds its generation taken goes beyond it: one that was cloned would
+/// otherwise race its clone.
+const RENUMBER: Duration = Duration::from_secs(3600);
+
+/// The links to the cloud servers, as the machine sees them.
+pub(super) struct Registrar {
+    pub(super) generation: u64,
+    servers: Vec<Server>,
+    renumbered: Option<Micros>,
+}
+
+struct Server {
+    cloud: CloudServer,
+    state: CloudState,
+}
+
+/// Where the thing stands with one cloud server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloudState {
+    /// On the way, or not tried yet.
+    Connecting,
+    /// Connected; the server has not confirmed the list yet.
+    Registering,
+    /// The list is in force.
+    Registered,
+    /// The list is in force but for topics that the server says another thing holds.
+    TopicRefused,
+    /// Another thing registers under this one's name: its card was copied, or an old copy restored.
+    Clone,
+    /// Not connected.
+    Down(CloudFailure),
+}
+
+impl CloudState {
+    /// The word for it on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Registering => "registering",
+            Self::Registered => "registered",
+            Self::TopicRefused => "topic-refused",
+            Self::Clone => "clone",
+            Self::Down(failure) => match failure {
+                CloudFailure::Dns => "dns",
+                CloudFailure::Unreachable => "unreachable",
+                CloudFailure::WrongName => "wrong-name",
+                CloudFailure::WrongAuthority => "wrong-authority",
+                CloudFailure::Tls => "tls",
+                CloudFailure::Refused => "refused",
+                CloudFailure::Lost => "lost",
+            },
+        }
+    }
+
+    const fn is_live(self) -> bool {
+        matches!(self, Self::Registered | Self::TopicRefused)
+    }
+}
+
+/// What a message from a cloud server's registration topic asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// The list is in force: listen to the controllers' topics.
+    InForce,
+    /// The server holds another list under this or a higher generation: go beyond it.
+    Renumber {
+        /// The generation to take.
+        generation: u64,
+    },
+    /// Nothing to do.
+    Nothing,
+}
+
+impl Registrar {
+    pub(super) fn new(generation: u64, clouds: Vec<CloudServer>) -> Self {
+        let servers = clouds.into_iter().map(|cloud| Server { cloud, state: CloudState::Connecting }).collect();
+        Self { generation, servers, renumbered: None }
+    }
+
+    /// The generation of the list with one change more.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generation + 1
+    }
+
+    pub(super) fn clouds(&self) -> Vec<CloudServer> {
+        self.servers.iter().map(|server| server.cloud.clone()).collect()
+    }
+
+    /// The servers at which the list is in force.
+    pub(super) fn live(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.servers.iter().enumerate().filter(|(_, server)| server.state.is_live()).map(|(place, _)| ServerId(place))
+    }
+
+    /// Where the thing stands with each server.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&CloudServer, CloudState)> {
+        self.servers.iter().map(|server| (&server.cloud, server.state))
+    }
+
+    /// A link is up: declares the list.
+    pub(super) fn handle_up(&mut self, core: &mut Core, server: ServerId, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+        let topic = registration::down_topic(&core.identity.id());
+        core.actions.push_back(Action::SubscribeCloud { server, topic });
+        self.declare(core, server, list);
+    }
+
+    /// The list has changed: declares it wherever a link is up.
+    pub(super) fn declare_everywhere(&mut self, core: &mut Core, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+        for place in 0..self.servers.len() {
+            if !matches!(self.servers[place].state, CloudState::Connecting | CloudState::Down(_)) {
+                self.declare(core, ServerId(place), &list);
+            }
+        }
+    }
+
+    fn declare(&mut self, core: &mut Core, server: ServerId, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+        let Some(entry) = self.servers.get_mut(server.0) else { return };
+        entry.state = CloudState::Registering;
+        let set = RegSet { generation: self.generation, acl: list(&entry.cloud) };
+        let topic = registration::up_topic(&core.identity.id());
+        core.actions.push_back(Action::Register { server, topic, payload: json::encode(&set) });
+    }
+
+    pub(super) fn handle_down(&mut self, server: ServerId, failure: CloudFailure) {
+        if let Some(server) = self.servers.get_mut(server.0) {
+            server.state = CloudState::Down(failure);
+        }
+    }
+
+    /// Whether a topic is the one that the servers answer on.
+    pub(super) fn is_answer(thing: &ThingId, topic: &str) -> bool {
+        topic == registration::down_topic(thing)
+    }
+
+    /// What the server answered.
+    pub(super) fn handle_answer(&mut self, server: ServerId, payload: &[u8], now: Micros) -> Answered {
+        let Some(entry) = self.servers.get_mut(server.0) else { return Answered::Nothing };
+        if let Ok(ok) = json::read::<RegOk>(payload) {
+            // An answer to an earlier list says nothing about this one.
+            if ok.generation != self.generation {
+                return Answered::Nothing;
+            }
+            entry.state = if ok.refused.is_empty() { CloudState::Registered } else { CloudState::TopicRefused };
+            return Answered::InForce;
+        }
+        let Ok(error) = json::read::<RegErr>(payload) else { return Answered::Nothing };
+        // QoS 1 repeats old answers.
+        if error.of != self.generation {
+            return Answered::Nothing;
+        }
+        entry.state = CloudState::Clone;
+        if self.renumbered.is_some_and(|at| now.since(at) < RENUMBER) || error.generation >= json::MAX_INTEGER {
+            return Answered::Nothing;
+        }
+        self.renumbered = Some(now);
+        Answered::Renumber { generation: error.generation.max(self.generation) + 1 }
+    }
+}
