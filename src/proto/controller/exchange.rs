@@ -65,7 +65,7 @@ impl Exchange {
 pub(super) struct Answered {
     pub(super) handle: RequestHandle,
     pub(super) re: RequestId,
-    sent_at: Micros,
+    pub(super) sent_at: Micros,
     pub(super) path: Path,
     /// Whether the other path has answered too.
     pub(super) second_path: bool,

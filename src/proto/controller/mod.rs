@@ -236,7 +236,7 @@ impl Controller {
             self.learn(&response, now);
             self.handle_status_response(path, question, response, now);
         } else {
-            return self.handle_further_response(path, &response);
+            return self.handle_further_response(path, &response, now);
         }
         self.send_waiting(now, rng);
         Verdict::Answer
@@ -292,7 +292,8 @@ impl Controller {
         self.remember(question.answered(path));
         let held = self.held.take_if(|held| held.question == handle);
         let state = self.newest(response.st);
-        self.events.push_back(ControllerEvent::Status { handle, rc: response.rc, state, round_trip, path });
+        let result = response.r.map(|r| r.get().to_owned());
+        self.events.push_back(ControllerEvent::Status { handle, rc: response.rc, state, result, round_trip, path });
         if let Some(held) = held {
             let verdict = self.judge(held.boot, held.ts, held.state, now);
             self.counts.count(verdict);
@@ -300,11 +301,12 @@ impl Controller {
     }
 
     /// Not the first answer: by the other path it shows that both work (SecT STEP 15).
-    fn handle_further_response(&mut self, path: Path, response: &Response<'_>) -> Verdict {
+    fn handle_further_response(&mut self, path: Path, response: &Response<'_>, now: Micros) -> Verdict {
         match self.answered.iter_mut().find(|answered| answered.re == response.re) {
             Some(answered) if answered.path != path && !answered.second_path => {
                 answered.second_path = true;
-                self.events.push_back(ControllerEvent::BothPaths { handle: answered.handle });
+                let round_trip = now.since(answered.sent_at);
+                self.events.push_back(ControllerEvent::BothPaths { handle: answered.handle, path, round_trip });
                 Verdict::SecondPath
             }
             Some(_) => Verdict::Ignored(Ignored::AnsweredBefore),

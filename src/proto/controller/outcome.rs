@@ -56,6 +56,8 @@ pub enum ControllerEvent {
         rc: ReturnCode,
         /// What to show: the newest state known.
         state: State,
+        /// What else the thing tells, as JSON text, where it does.
+        result: Option<String>,
         /// From its making to its answer.
         round_trip: Duration,
         /// The way of the first answer.
@@ -70,6 +72,10 @@ pub enum ControllerEvent {
     BothPaths {
         /// Which.
         handle: RequestHandle,
+        /// The way of the second answer.
+        path: Path,
+        /// From the request's making to the second answer.
+        round_trip: Duration,
     },
     /// Nobody knows whether this command has run or still will; that ends it. The state is asked for:
     /// [`ControllerEvent::Status`] or [`ControllerEvent::StatusUnanswered`] of `question` follows.

@@ -100,7 +100,7 @@ impl Pair {
 
     fn told(&self, handle: RequestHandle, round_trip: Duration) -> ControllerEvent {
         let state = self.thing.state();
-        ControllerEvent::Status { handle, rc: ReturnCode::Ok, state, round_trip, path: Path::Local }
+        ControllerEvent::Status { handle, rc: ReturnCode::Ok, state, result: None, round_trip, path: Path::Local }
     }
 }
 
@@ -231,7 +231,13 @@ fn the_second_answer_by_the_other_path_shows_that_both_work() {
     assert_eq!(pair.give(Path::Local, &answer), Verdict::Ignored(Ignored::AnsweredBefore));
     assert_eq!(pair.give(Path::Cloud, &answer), Verdict::SecondPath);
     assert_eq!(pair.give(Path::Cloud, &answer), Verdict::Ignored(Ignored::AnsweredBefore));
-    assert_eq!(pair.events(), [pair.done(handle, true, Duration::ZERO), ControllerEvent::BothPaths { handle }]);
+    assert_eq!(
+        pair.events(),
+        [
+            pair.done(handle, true, Duration::ZERO),
+            ControllerEvent::BothPaths { handle, path: Path::Cloud, round_trip: Duration::ZERO }
+        ]
+    );
     assert_eq!(pair.controller.counts().of(Verdict::SecondPath), 1);
     assert_eq!(pair.controller.counts().of(Verdict::Ignored(Ignored::AnsweredBefore)), 2);
     pair.pass(10 * SECOND);
