@@ -1,0 +1,49 @@
+//! What a server says on the wire, byte for byte, while a stock client talks to it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+
+/// Carries one connection to a server, and keeps what the server says.
+pub(crate) struct Wiretap {
+    /// Where the client connects to.
+    pub(crate) address: SocketAddr,
+    carried: JoinHandle<Vec<u8>>,
+}
+
+impl Wiretap {
+    /// A wiretap before the server at `server`.
+    pub(crate) fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let carried = thread::spawn(move || {
+            let (client, _) = listener.accept().expect("a client");
+            let server = TcpStream::connect(server).expect("a server");
+            let (from, to) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+            let forth = thread::spawn(move || carry(&from, &to));
+            let said = carry(&server, &client);
+            forth.join().expect("carried");
+            said
+        });
+        Self { address, carried }
+    }
+
+    /// Everything that the server said, once the connection has ended.
+    pub(crate) fn heard(self) -> Vec<u8> {
+        self.carried.join().expect("carried")
+    }
+}
+
+/// Carries bytes until one side ends, then ends the other.
+fn carry(mut from: &TcpStream, mut to: &TcpStream) -> Vec<u8> {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        said.extend_from_slice(&buffer[..count]);
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    said
+}
