@@ -15,6 +15,7 @@
 mod mosquitto;
 mod mosquitto_refused;
 mod scripts;
+mod stock_client;
 #[path = "../support/mod.rs"]
 mod support;
 mod wiretap;

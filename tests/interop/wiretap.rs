@@ -3,6 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How much later the client hears it. libmosquitto words a failed handshake differently when the alert is
+/// there at once, so that its exit status would tell about the machine's load and nothing else.
+const DELAY: Duration = Duration::from_millis(150);
 
 /// Carries one connection to a server, and keeps what the server says.
 pub(crate) struct Wiretap {
@@ -20,8 +25,8 @@ impl Wiretap {
             let (client, _) = listener.accept().expect("a client");
             let server = TcpStream::connect(server).expect("a server");
             let (from, to) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
-            let forth = thread::spawn(move || carry(&from, &to));
-            let said = carry(&server, &client);
+            let forth = thread::spawn(move || carry(&from, &to, Duration::ZERO));
+            let said = carry(&server, &client, DELAY);
             forth.join().expect("carried");
             said
         });
@@ -35,11 +40,12 @@ impl Wiretap {
 }
 
 /// Carries bytes until one side ends, then ends the other.
-fn carry(mut from: &TcpStream, mut to: &TcpStream) -> Vec<u8> {
+fn carry(mut from: &TcpStream, mut to: &TcpStream, delay: Duration) -> Vec<u8> {
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         said.extend_from_slice(&buffer[..count]);
+        thread::sleep(delay);
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }
