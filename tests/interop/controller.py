@@ -311,9 +311,20 @@ def read_passcode(typed):
     return code.encode()
 
 
+def wait_for_server(host, port):
+    """The display may be a little ahead of the server, section 7.1."""
+    for _ in range(50):
+        try:
+            return socket.create_connection((host, port), timeout=5).close()
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    raise ConnectionError("no thing at this address")
+
+
 def pair(settings):
     code = read_passcode(settings["passcode"])
     psk = expand(extract(b"SecT-v1/pair-psk", code), "tls-psk", b"", 32)
+    wait_for_server(settings["ap_host"], settings["port"])
     mqtt = Mqtt(settings["ap_host"], settings["port"], "pair", psk, None, "sect/pair/t", 1)
     try:
         return run(mqtt, code, settings)

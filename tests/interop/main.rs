@@ -20,12 +20,16 @@ mod stock_client;
 mod support;
 mod wiretap;
 
+use std::net::TcpStream;
+
 use sect::proto::pairing::binding::Binding;
-use support::{Plug, line};
+use support::{Plug, line, wait_for};
 
 /// A plug at home, and what its controller keeps of it.
 fn at_home() -> (Plug, Binding) {
     let plug = Plug::unclaimed();
+    // The display shows the passcode a moment before the server listens (protocol section 7.1).
+    wait_for("the local server", || TcpStream::connect(plug.access_point()).ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let binding = runtime.block_on(line::claim(&plug));
     (plug, binding)

@@ -183,11 +183,10 @@ fn a_will_a_retained_publish_and_qos_2_are_refused() {
         let output = publish(version, &["--will-topic x", "--will-payload x"]);
         assert_eq!(output.status.code(), Some(code), "{output:?}");
     }
-    for quality in ["-q 0", "-q 1"] {
-        publish("311", &["-r", quality]);
-    }
-    for refused in [["-r", "-q 1"], ["-q 2", "-q 2"]] {
-        let output = publish("311", &refused);
+    // At QoS 0 the client is gone before it could hear of it.
+    publish("311", &["-r", "-q 0"]);
+    for refused in [&["-r", "-q 1"][..], &["-q 2"]] {
+        let output = publish("311", refused);
         assert_eq!(output.status.code(), Some(CONNECTION_LOST), "{output:?}");
     }
     // With MQTT 5.0 the CONNACK says that QoS 2 is not to be had, and the client does not even send it.

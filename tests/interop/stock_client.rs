@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use data_encoding::HEXLOWER;
@@ -56,7 +56,8 @@ impl Account {
 
 /// A stock client, ready to run.
 pub(crate) struct Client {
-    command: Command,
+    tool: String,
+    environment: Vec<(String, PathBuf)>,
     /// Lives as long as the client may read its settings.
     folder: TempDir,
 }
@@ -70,38 +71,39 @@ impl Client {
         for option in options.iter().map(String::as_str).chain(more.iter().copied()) {
             writeln!(settings, "{option}").expect("written");
         }
-        // Line by line: into a file they would speak only at their end, and who listens must know when.
-        let mut command = Command::new("stdbuf");
-        command.args(["-oL", tool]);
-        command.env("XDG_CONFIG_HOME", folder.path()).env_remove("HOME").stdin(Stdio::null());
-        Self { command, folder }
+        let environment = vec![("XDG_CONFIG_HOME".to_owned(), folder.path().to_owned())];
+        Self { tool: tool.to_owned(), environment, folder }
     }
 
     /// Sets a variable of its environment.
     pub(crate) fn environment(mut self, name: &str, value: &Path) -> Self {
-        self.command.env(name, value);
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Runs it to its end.
-    pub(crate) fn run(mut self) -> Output {
-        self.command.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.command.get_program()))
+    /// Runs it to its end, which comes within half a minute.
+    pub(crate) fn run(self) -> Output {
+        self.command("timeout", "30").output().expect("coreutils")
     }
 
     /// Starts a subscriber that ends with the first message, and waits until it is subscribed.
-    pub(crate) fn listen(mut self) -> Listener {
+    pub(crate) fn listen(self) -> Listener {
         let said = self.folder.path().join("said");
-        let child = self
-            .command
-            .stdout(private_file(&said))
-            .spawn()
-            .unwrap_or_else(|error| panic!("{:?}: {error}", self.command.get_program()));
+        // Line by line: into a file it would speak only at its end, and who listens must know when.
+        let child = self.command("stdbuf", "-oL").stdout(private_file(&said)).spawn().expect("coreutils");
         let mut listener = Listener { child, folder: self.folder };
         wait_for("the SUBACK", || {
             assert!(listener.child.try_wait().expect("its own child").is_none(), "{}", listener.said());
             listener.said().contains("Subscribed (mid: 1): 0").then_some(())
         });
         listener
+    }
+
+    fn command(&self, wrapper: &str, option: &str) -> Command {
+        let mut command = Command::new(wrapper);
+        command.args([option, &self.tool]).env_remove("HOME").stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 
