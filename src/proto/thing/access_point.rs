@@ -43,6 +43,8 @@ struct Window {
     passcode: Passcode,
     closes: Micros,
     redraw: Micros,
+    /// Whether the access point is on the air: nobody reads a passcode that opens nothing yet.
+    is_up: bool,
     bad_runs: u32,
     runs: BTreeMap<SessionId, Run>,
     /// The session that claimed the thing, and until when M9 may take.
@@ -74,6 +76,7 @@ impl AccessPoint {
             passcode: Passcode::random(rng),
             closes: now.after(WINDOW),
             redraw: now,
+            is_up: false,
             bad_runs: 0,
             runs: BTreeMap::new(),
             handover: None,
@@ -196,6 +199,7 @@ impl AccessPoint {
         match event {
             WifiEvent::AccessPointUp => {
                 if let Some(window) = &mut self.window {
+                    window.is_up = true;
                     window.show(core, now);
                 }
             }
@@ -276,7 +280,9 @@ impl AccessPoint {
 impl Window {
     fn show(&mut self, core: &mut Core, now: Micros) {
         self.redraw = now.after(REDRAW);
-        core.actions.push_back(Action::Show(if self.runs.values().any(Run::is_under_way) {
+        core.actions.push_back(Action::Show(if !self.is_up {
+            Screen::Starting
+        } else if self.runs.values().any(Run::is_under_way) {
             Screen::Pairing { ssid: self.ssid.clone() }
         } else {
             Screen::AccessPoint {

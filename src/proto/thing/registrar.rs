@@ -19,6 +19,10 @@ use super::Core;
 /// otherwise race its clone.
 const RENUMBER: Duration = Duration::from_secs(3600);
 
+/// How far beyond its own generation a thing follows a server: a hostile one could otherwise use up
+/// the numbers, and no user could be added any more.
+const MAX_LEAP: u64 = 1 << 20;
+
 /// The links to the cloud servers, as the machine sees them.
 pub(super) struct Registrar {
     pub(super) generation: u64,
@@ -166,7 +170,8 @@ impl Registrar {
             return Answered::Nothing;
         }
         entry.state = CloudState::Clone;
-        if self.renumbered.is_some_and(|at| now.since(at) < RENUMBER) || error.generation >= json::MAX_INTEGER {
+        let leap = error.generation.saturating_sub(self.generation);
+        if self.renumbered.is_some_and(|at| now.since(at) < RENUMBER) || leap > MAX_LEAP {
             return Answered::Nothing;
         }
         self.renumbered = Some(now);
