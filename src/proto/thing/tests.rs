@@ -628,7 +628,8 @@ fn a_server_cannot_use_up_the_generations() {
     bench.confirm_registration();
     let error = RegErr { generation: json::MAX_INTEGER - 1, of: 7, rc: ReturnCode::Stale };
     let _ = bench.from_cloud(&down(&bench), &json::encode(&error));
-    assert_eq!((bench.vault.generations.as_slice(), bench.actions()), (&[][..], Vec::new()));
+    assert_eq!(bench.actions(), []);
+    assert!(bench.vault.generations.is_empty());
 }
 
 #[test]
