@@ -17,6 +17,7 @@ pub(crate) fn tcp(server: SocketAddr, from: u8) -> io::Result<TcpStream> {
     rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, from), 0))?;
     rustix::net::connect(&socket, &server)?;
     let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
