@@ -20,7 +20,7 @@ use sect::proto::wifi::HomeNetwork;
 use sect::radio;
 use sect::thing::clock::os_rng;
 
-use super::{HOME_PASSPHRASE, HOME_SSID, Plug};
+use super::{HOME_PASSPHRASE, HOME_SSID, Plug, wait_for};
 
 /// How long a step may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +58,13 @@ pub fn client_id() -> String {
 /// Joins the access point and claims the plug, as `sect pair` does.
 pub async fn claim(plug: &Plug) -> Binding {
     let (ssid, passcode) = plug.wait_for_passcode();
+    claim_with(plug, ssid, passcode).await
+}
+
+/// The same with what the display has shown before.
+pub async fn claim_with(plug: &Plug, ssid: String, passcode: String) -> Binding {
+    // The display is a moment ahead of the radio, and the radio of the local server.
+    wait_for("the access point", || std::net::TcpStream::connect(plug.access_point()).ok());
     radio::join_simulated(&plug.radio(), &ssid, &SecretString::new(passcode.clone())).await.expect("joined");
     let mut rng = os_rng();
     let passcode: Passcode = passcode.parse().expect("a passcode");

@@ -32,6 +32,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Plug {
     folder: TempDir,
     port: u16,
+    log_filter: &'static str,
     daemon: Option<Child>,
 }
 
@@ -40,9 +41,14 @@ impl Plug {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
-        let plug = Self { folder, port, daemon: None };
+        let plug = Self { folder, port, log_filter: "debug", daemon: None };
         fs::write(plug.config(), plug.settings()).expect("a configuration");
         plug
+    }
+
+    /// Logs by another filter from the next start on.
+    pub fn log_by(&mut self, filter: &'static str) {
+        self.log_filter = filter;
     }
 
     /// A factory-fresh plug that has just shown its passcode.
@@ -103,7 +109,7 @@ interface = "lo"
             .arg("--config")
             .arg(self.config())
             .env("SECT_CRASH_AT", crash_point)
-            .env("SECT_LOG", "debug")
+            .env("SECT_LOG", self.log_filter)
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -201,6 +207,16 @@ interface = "lo"
     /// Where its local server listens on its access point.
     pub fn access_point(&self) -> SocketAddr {
         (AP_ADDRESS, self.port).into()
+    }
+
+    /// The FIFO that is its button.
+    pub fn button(&self) -> PathBuf {
+        self.run("button")
+    }
+
+    /// The folder that a restart empties.
+    pub fn runtime(&self) -> PathBuf {
+        self.folder.path().join("run")
     }
 
     /// The socket of its simulated radio.

@@ -70,6 +70,8 @@ impl SimulatedButton {
                 }
             }
             self.read().await;
+            // Who writes without end has no more than this before the rest of the daemon has its turn.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -136,5 +138,22 @@ mod tests {
         fs::write(&path, "precious").expect("written");
         assert!(SimulatedButton::open(&path).is_err());
         assert_eq!(fs::read_to_string(&path).expect("there"), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_read_bit_by_bit() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("button");
+        let mut button = SimulatedButton::open(&path).expect("opens");
+        let mut writer = fs::OpenOptions::new().write(true).open(&path).expect("opens");
+        writer.write_all(&[b'x'; 4000]).expect("writes");
+        for _ in 0..2 {
+            // The runtime finds out that there is something to read.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let mut next = std::pin::pin!(button.next());
+            let look = std::future::poll_fn(|context| std::task::Poll::Ready(next.as_mut().poll(context)));
+            assert!(look.await.is_pending());
+        }
+        assert!(rustix::io::ioctl_fionread(&button.pipe).expect("a pipe") >= 4000 - 128, "others had their turn");
     }
 }

@@ -176,10 +176,23 @@ fn prepare_files(folder: &Path, path: &Path) -> Result<bool, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path).map_err(at(path))?,
         Err(error) => return Err(at(path)(error)),
     };
-    // SQLite gives its journal the mode of its database.
+    // SQLite gives a new journal the mode of its database.
     file.set_permissions(Permissions::from_mode(0o600)).map_err(at(path))?;
+    tighten_others(folder).map_err(at(folder))?;
     sync_folder(folder).map_err(at(folder))?;
     Ok(marked)
+}
+
+/// Whatever else lies in the folder, a journal of an earlier run or the mark, is its owner's alone too.
+fn tighten_others(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // A link would lead out of the folder.
+        if entry.file_type()?.is_file() {
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the names in the folder durable.
