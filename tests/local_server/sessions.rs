@@ -91,23 +91,18 @@ async fn qos_1_is_acknowledged_once_all_of_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_queued_at_once_is_one_record() {
+async fn what_is_published_is_on_its_way_before_the_server_has_its_turn_again() {
     let mut world = World::new(generous()).await;
     let mut client = subscribed(&mut world, &ALICE, "phone", 0).await;
     client.stream.get_mut().received.clear();
     for payload in [&b"one"[..], b"two", b"three"] {
         world.server.publish("s/alice-psk/t", payload, Qos::AtMostOnce);
     }
-    world
-        .run(async {
-            for _ in 0..3 {
-                client.packet().await.expect("a message");
-            }
-        })
-        .await;
-    let bytes = &client.stream.get_ref().received;
-    let length = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
-    assert_eq!((bytes[0], length + 5), (0x17, bytes.len()), "one TLS record holds all of it");
+    // Nobody runs the server here.
+    for payload in [&b"one"[..], b"two", b"three"] {
+        let message = client.packet().await.expect("a message");
+        assert!(message.ends_with(payload));
+    }
 }
 
 #[tokio::test]

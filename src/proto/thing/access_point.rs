@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
-use super::Core;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
+use super::{Core, Incoming};
 use crate::proto::action::{Action, Admission, Fault, Screen, SessionId, WifiEvent};
 use crate::proto::keys::{self, PairingCode};
 use crate::proto::pairing::PAIR_IDENTITY;
@@ -135,9 +135,7 @@ impl AccessPoint {
         &mut self,
         core: &mut Core,
         registrar: &Registrar,
-        session: SessionId,
-        topic: &str,
-        payload: &[u8],
+        Incoming { from: session, topic, payload }: Incoming<'_, SessionId>,
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> (Verdict, Option<Box<Claim>>) {
@@ -245,9 +243,7 @@ impl AccessPoint {
         &mut self,
         core: &mut Core,
         registrar: &Registrar,
-        session: SessionId,
-        topic: &str,
-        payload: &[u8],
+        Incoming { from: session, topic, payload }: Incoming<'_, SessionId>,
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Verdict {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
-use super::{Core, Switched};
+use super::{Core, Incoming, Switched};
 use crate::proto::action::{Action, Admission, Fault, Path, Screen, SessionId, WifiEvent};
 use crate::proto::envelope::{Opened, Sealed};
 use crate::proto::freshness::{Fresh, Freshness};
@@ -74,6 +74,14 @@ struct Controller {
 struct Asker {
     index: usize,
     path: Path,
+}
+
+/// What an answer says.
+#[derive(Clone, Copy)]
+struct Reply<'a> {
+    re: RequestId,
+    rc: ReturnCode,
+    result: Option<&'a RawValue>,
 }
 
 /// What a status tells beyond the state: where the thing stands with its cloud servers.
@@ -226,9 +234,7 @@ impl HouseholdState {
         &mut self,
         core: &mut Core,
         registrar: &Registrar,
-        path: Path,
-        topic: &str,
-        payload: &[u8],
+        Incoming { from: path, topic, payload }: Incoming<'_, Path>,
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Verdict {
@@ -252,6 +258,7 @@ impl HouseholdState {
         ports: &mut Ports<'_>,
     ) -> Verdict {
         let re = opened.request_id();
+        let reply = |rc| Reply { re, rc, result: None };
         let Asker { index, path } = asker;
         let controller = &mut self.controllers[index];
         if let Some(answer) = controller.freshness.answer_to(&re) {
@@ -260,17 +267,18 @@ impl HouseholdState {
             return Verdict::Repeated;
         }
         let (boot, ts, requested) = match Request::read(opened.bytes()) {
-            Err(_) => return self.answer(core, asker, re, ReturnCode::BadRequest, None, now, ports.rng),
+            Err(_) => return self.answer(core, asker, reply(ReturnCode::BadRequest), now, ports.rng),
             Ok(Request::Status) => {
                 let clouds = clouds(registrar);
-                return self.answer(core, asker, re, ReturnCode::Ok, clouds.as_deref(), now, ports.rng);
+                let reply = Reply { result: clouds.as_deref(), ..reply(ReturnCode::Ok) };
+                return self.answer(core, asker, reply, now, ports.rng);
             }
             Ok(Request::Command { boot, ts, requested }) => (boot, ts, requested),
         };
         let fresh = match controller.freshness.accept(core.boot, now, boot, ts) {
             Ok(fresh) => fresh,
             Err(stale) => {
-                let _ = self.answer(core, asker, re, ReturnCode::Stale, None, now, ports.rng);
+                let _ = self.answer(core, asker, reply(ReturnCode::Stale), now, ports.rng);
                 return Verdict::Stale(stale);
             }
         };
@@ -283,7 +291,7 @@ impl HouseholdState {
                 Err(code) => code,
             },
         };
-        let answer = self.seal_answer(core, index, re, code, None, now, ports.rng);
+        let answer = self.seal_answer(core, index, reply(code), now, ports.rng);
         self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
         if core.outlet.state != before {
@@ -323,24 +331,20 @@ impl HouseholdState {
         &mut self,
         core: &mut Core,
         asker: Asker,
-        re: RequestId,
-        rc: ReturnCode,
-        result: Option<&RawValue>,
+        reply: Reply<'_>,
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) -> Verdict {
-        let payload = self.seal_answer(core, asker.index, re, rc, result, now, rng);
+        let payload = self.seal_answer(core, asker.index, reply, now, rng);
         self.publish(core, asker, payload);
-        Verdict::Answered(rc)
+        Verdict::Answered(reply.rc)
     }
 
     fn seal_answer(
         &mut self,
         core: &Core,
         index: usize,
-        re: RequestId,
-        rc: ReturnCode,
-        result: Option<&RawValue>,
+        Reply { re, rc, result }: Reply<'_>,
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) -> Vec<u8> {

@@ -46,6 +46,13 @@ struct Core {
     counters: Counters,
 }
 
+/// One message as it came in.
+struct Incoming<'a, From> {
+    from: From,
+    topic: &'a str,
+    payload: &'a [u8],
+}
+
 /// What the load has, and who gave it.
 struct Switched {
     state: OutletState,
@@ -162,8 +169,13 @@ impl Thing {
         let verdict = match &mut self.phase {
             Phase::Unclaimed(access_point) => {
                 let registrar = &self.registrar;
-                let (verdict, claim) =
-                    access_point.handle_publish(&mut self.core, registrar, session, topic, payload, now, ports);
+                let (verdict, claim) = access_point.handle_publish(
+                    &mut self.core,
+                    registrar,
+                    Incoming { from: session, topic, payload },
+                    now,
+                    ports,
+                );
                 if let Some(claim) = claim {
                     self.registrar.generation = claim.generation;
                     self.become_claimed(claim.into_household());
@@ -171,10 +183,17 @@ impl Thing {
                 verdict
             }
             Phase::Claimed { household, handover } => match handover {
-                Some(access_point) if access_point.has_session(session) => {
-                    access_point.handle_repeat(&mut self.core, &self.registrar, session, topic, payload, now, ports)
+                Some(access_point) if access_point.has_session(session) => access_point.handle_repeat(
+                    &mut self.core,
+                    &self.registrar,
+                    Incoming { from: session, topic, payload },
+                    now,
+                    ports,
+                ),
+                _ => {
+                    let incoming = Incoming { from: Path::Local, topic, payload };
+                    household.handle_publish(&mut self.core, &self.registrar, incoming, now, ports)
                 }
-                _ => household.handle_publish(&mut self.core, &self.registrar, Path::Local, topic, payload, now, ports),
             },
         };
         self.core.counters.count(&verdict);
@@ -211,8 +230,8 @@ impl Thing {
         };
         let thing = self.core.identity.id();
         if !Registrar::is_answer(&thing, topic) {
-            let path = Path::Cloud(server);
-            let verdict = household.handle_publish(&mut self.core, &self.registrar, path, topic, payload, now, ports);
+            let incoming = Incoming { from: Path::Cloud(server), topic, payload };
+            let verdict = household.handle_publish(&mut self.core, &self.registrar, incoming, now, ports);
             self.core.counters.count(&verdict);
             return verdict;
         }

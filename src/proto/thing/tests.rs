@@ -488,7 +488,7 @@ fn down(bench: &Bench) -> String {
 }
 
 impl Bench {
-    fn from_cloud(&mut self, topic: &str, payload: &[u8]) -> Verdict {
+    fn hear_cloud(&mut self, topic: &str, payload: &[u8]) -> Verdict {
         self.thing.handle_cloud_message(SERVER, topic, payload, self.now, ports!(self))
     }
 
@@ -514,7 +514,7 @@ impl Bench {
         self.thing.handle_cloud_up(SERVER);
         let generation = self.registered().generation;
         let ok = json::encode(&RegOk { generation, refused: Vec::new() });
-        assert_eq!(self.from_cloud(&down(self), &ok), Verdict::Registered);
+        assert_eq!(self.hear_cloud(&down(self), &ok), Verdict::Registered);
         self.actions();
     }
 
@@ -538,7 +538,7 @@ fn a_link_that_comes_up_gets_the_whole_list_and_only_then_the_topics() {
     assert_eq!(bench.cloud_state(), CloudState::Registering);
 
     let ok = json::encode(&RegOk { generation: 7, refused: Vec::new() });
-    assert_eq!(bench.from_cloud(&down(&bench), &ok), Verdict::Registered);
+    assert_eq!(bench.hear_cloud(&down(&bench), &ok), Verdict::Registered);
     assert_eq!(bench.actions(), [Action::SubscribeCloud { server: SERVER, topic: hand.topic() }]);
     assert_eq!(bench.cloud_state(), CloudState::Registered);
 }
@@ -548,7 +548,7 @@ fn a_command_by_the_cloud_is_answered_there_and_its_event_goes_everywhere() {
     let (mut bench, mut hand) = one_owner();
     bench.confirm_registration();
     let command = hand.command(true, bench.now);
-    assert_eq!(bench.from_cloud(&hand.topic(), &command), Verdict::Answered(ReturnCode::Ok));
+    assert_eq!(bench.hear_cloud(&hand.topic(), &command), Verdict::Answered(ReturnCode::Ok));
     assert_eq!(bench.outlet.switched, [OutletState::On]);
     let ways: Vec<_> = bench
         .actions()
@@ -578,16 +578,16 @@ fn a_hostile_cloud_server_moves_nothing_but_the_registration() {
     let command = hand.command(true, bench.now);
     let mut forged = command.clone();
     forged[300] ^= 1;
-    assert!(matches!(bench.from_cloud(&hand.topic(), &forged), Verdict::Dropped(Dropped::Unopened(_))));
+    assert!(matches!(bench.hear_cloud(&hand.topic(), &forged), Verdict::Dropped(Dropped::Unopened(_))));
     for topic in ["s/x/c", PAIR_C2T, &hand.record.topic.t2c()] {
-        assert_eq!(bench.from_cloud(topic, &command), Verdict::Dropped(Dropped::ForeignTopic), "{topic}");
+        assert_eq!(bench.hear_cloud(topic, &command), Verdict::Dropped(Dropped::ForeignTopic), "{topic}");
     }
     for garbage in [&b""[..], b"{}", b"garbage", br#"{"v":1,"t":"reg.ok","gen":7,"refused":["x"]}"#] {
-        assert_eq!(bench.from_cloud(&down(&bench), garbage), Verdict::Registered);
+        assert_eq!(bench.hear_cloud(&down(&bench), garbage), Verdict::Registered);
     }
     // Held back for half a minute, it is worth nothing.
     bench.wait(31_000_000);
-    assert_eq!(bench.from_cloud(&hand.topic(), &command), Verdict::Stale(Stale::TooOld));
+    assert_eq!(bench.hear_cloud(&hand.topic(), &command), Verdict::Stale(Stale::TooOld));
     assert!(bench.outlet.switched.is_empty() && bench.vault.generations.is_empty());
 }
 
@@ -599,7 +599,7 @@ fn an_answer_to_an_earlier_list_says_nothing() {
     let old_ok = json::encode(&RegOk { generation: 6, refused: Vec::new() });
     let old_error = json::encode(&RegErr { generation: 9, of: 6, rc: ReturnCode::Stale });
     for answer in [old_ok, old_error] {
-        let _ = bench.from_cloud(&down(&bench), &answer);
+        let _ = bench.hear_cloud(&down(&bench), &answer);
         assert_eq!(bench.actions(), []);
         assert_eq!(bench.cloud_state(), CloudState::Registering);
     }
@@ -610,15 +610,15 @@ fn a_thing_that_was_cloned_says_so_and_goes_beyond_its_clone_once_an_hour() {
     let (mut bench, _) = one_owner();
     bench.confirm_registration();
     let error = |of| json::encode(&RegErr { generation: 40, of, rc: ReturnCode::Stale });
-    let _ = bench.from_cloud(&down(&bench), &error(7));
+    let _ = bench.hear_cloud(&down(&bench), &error(7));
     assert_eq!(bench.vault.generations, [41]);
     assert_eq!(bench.registered().generation, 41);
-    let _ = bench.from_cloud(&down(&bench), &error(41));
+    let _ = bench.hear_cloud(&down(&bench), &error(41));
     assert_eq!((bench.cloud_state(), bench.actions()), (CloudState::Clone, Vec::new()));
     bench.wait(3_600_000_000);
     bench.thing.handle_cloud_up(SERVER);
     assert_eq!(bench.registered().generation, 41);
-    let _ = bench.from_cloud(&down(&bench), &error(41));
+    let _ = bench.hear_cloud(&down(&bench), &error(41));
     assert_eq!(bench.vault.generations, [41, 42]);
 }
 
@@ -627,7 +627,7 @@ fn a_server_cannot_use_up_the_generations() {
     let (mut bench, _) = one_owner();
     bench.confirm_registration();
     let error = RegErr { generation: json::MAX_INTEGER - 1, of: 7, rc: ReturnCode::Stale };
-    let _ = bench.from_cloud(&down(&bench), &json::encode(&error));
+    let _ = bench.hear_cloud(&down(&bench), &json::encode(&error));
     assert_eq!(bench.actions(), []);
     assert!(bench.vault.generations.is_empty());
 }
@@ -650,7 +650,7 @@ fn a_thing_that_nobody_owns_registers_nothing() {
     let mut bench = Bench::new(None);
     bench.actions();
     bench.thing.handle_cloud_up(SERVER);
-    assert_eq!(bench.from_cloud("s/x/c", b"x"), Verdict::Dropped(Dropped::ForeignTopic));
+    assert_eq!(bench.hear_cloud("s/x/c", b"x"), Verdict::Dropped(Dropped::ForeignTopic));
     assert_eq!(bench.actions(), []);
 }
 
