@@ -2,6 +2,8 @@
 //!
 //! It is specified in `docs/protocol.md`, section 10, and not built yet: the binary says so and fails.
 
+pub mod provision;
+
 use std::process::ExitCode;
 
 /// Says that there is no cloud server in this version.
