@@ -89,6 +89,9 @@ pub enum Refusal {
     /// It may be used for something else, or for something more.
     #[error("its key usage does not fit: it must be for {0} and nothing else")]
     Usage(&'static str),
+    /// It certifies another key.
+    #[error("it is for another key")]
+    OtherKey,
     /// It names no host.
     #[error("it is for no host")]
     NoHost,
@@ -276,6 +279,16 @@ pub fn certificates(text: &str) -> Result<Vec<Vec<u8>>, Refusal> {
         }
         _ => Err(Refusal::Malformed),
     }
+}
+
+/// Checks that a certificate is for this key, and looks at nothing else.
+///
+/// # Errors
+///
+/// [`Refusal::OtherKey`].
+pub fn check_subject(der: &[u8], subject: &Spki) -> Result<(), Refusal> {
+    let certificate = Certificate::from_der(der).map_err(|_| Refusal::Malformed)?;
+    if key(&certificate)? == *subject { Ok(()) } else { Err(Refusal::OtherKey) }
 }
 
 /// The PEM form of a certificate.
