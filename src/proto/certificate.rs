@@ -163,7 +163,8 @@ fn spki(certificate: &Certificate) -> Result<Spki, CertificateError> {
     Spki::from_der(&der).map_err(|_| CertificateError::Malformed)
 }
 
-fn verify(certificate: &Certificate, authority: &Spki) -> Result<(), CertificateError> {
+/// Checks that this authority signed the certificate; looks at nothing else in it.
+pub(crate) fn verify(certificate: &Certificate, authority: &Spki) -> Result<(), CertificateError> {
     let signed = certificate.tbs_certificate().to_der().map_err(|_| CertificateError::Malformed)?;
     let signature = certificate.signature().as_bytes().ok_or(CertificateError::Malformed)?;
     authority.verify_x509(&signed, signature).map_err(|_| CertificateError::BadSignature)
@@ -188,7 +189,7 @@ fn named(common_name: &str, serial: SerialNumber) -> CertificateParams {
 }
 
 /// Positive and of a fixed length, as RFC 5280 section 4.1.2.2 wants it.
-fn serial(rng: &mut dyn CryptoRng) -> SerialNumber {
+pub(crate) fn serial(rng: &mut dyn CryptoRng) -> SerialNumber {
     let mut bytes = [0; SERIAL_BYTES];
     rng.fill_bytes(&mut bytes);
     bytes[0] = bytes[0] & 0x7f | 0x40;
@@ -196,7 +197,7 @@ fn serial(rng: &mut dyn CryptoRng) -> SerialNumber {
 }
 
 /// A public key as rcgen takes it.
-struct Point<'a>(&'a Spki);
+pub(crate) struct Point<'a>(pub(crate) &'a Spki);
 
 impl PublicKeyData for Point<'_> {
     fn der_bytes(&self) -> &[u8] {
@@ -209,13 +210,13 @@ impl PublicKeyData for Point<'_> {
 }
 
 /// A private key as rcgen takes it.
-struct Signer<'a> {
+pub(crate) struct Signer<'a> {
     key: &'a SigningKey,
     spki: Spki,
 }
 
 impl<'a> Signer<'a> {
-    fn new(key: &'a SigningKey) -> Self {
+    pub(crate) fn new(key: &'a SigningKey) -> Self {
         Self { key, spki: key.spki() }
     }
 }

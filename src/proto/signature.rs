@@ -10,6 +10,7 @@ use std::str::FromStr;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use p256::ecdsa::signature::{MultipartSigner, MultipartVerifier};
 use p256::ecdsa::{Signature as Ecdsa, SigningKey as P256SigningKey, VerifyingKey};
+use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
@@ -17,7 +18,7 @@ use zeroize::Zeroize;
 
 use super::id::{IdError, Signature, SpkiHash};
 use super::keys;
-use super::secret::Secret;
+use super::secret::{Secret, SecretString};
 
 /// Names the proof of possession of M3: signed with the transcript hash (protocol section 7).
 pub const POP: &str = "SecT-v1/pop\0";
@@ -40,6 +41,11 @@ pub struct SigningKey(P256SigningKey);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a P-256 private key")]
 pub struct BadScalar;
+
+/// Text that is no unencrypted PKCS#8 PEM of a P-256 private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a P-256 private key in PEM (PKCS#8, unencrypted)")]
+pub struct BadKeyPem;
 
 /// The signature is not one of this key over this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -75,6 +81,22 @@ impl SigningKey {
         scalar.expose_mut().copy_from_slice(&bytes);
         bytes.zeroize();
         scalar
+    }
+
+    /// Reads the PEM form: unencrypted PKCS#8 (RFC 5958).
+    ///
+    /// # Errors
+    ///
+    /// [`BadKeyPem`] for another form, algorithm or curve.
+    pub fn from_pkcs8_pem(pem: &str) -> Result<Self, BadKeyPem> {
+        P256SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|_| BadKeyPem)
+    }
+
+    /// The PEM form, for the file of a key that TLS uses.
+    #[must_use]
+    pub fn to_pkcs8_pem(&self) -> SecretString {
+        let mut pem = self.0.to_pkcs8_pem(LineEnding::LF).expect("a P-256 key always encodes");
+        SecretString::new(std::mem::take(&mut *pem))
     }
 
     /// The public half.
@@ -239,6 +261,16 @@ mod tests {
         let again = SigningKey::from_scalar(&key().scalar()).expect("a scalar");
         assert_eq!(again.spki(), key().spki());
         assert_eq!(again.sign(POP, b"th"), key().sign(POP, b"th"));
+    }
+
+    #[test]
+    fn a_key_survives_its_pem() {
+        let pem = key().to_pkcs8_pem();
+        assert!(pem.expose().starts_with("-----BEGIN PRIVATE KEY-----\n"), "PKCS#8");
+        assert_eq!(SigningKey::from_pkcs8_pem(pem.expose()).expect("its own").spki(), key().spki());
+        for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+            assert_eq!(SigningKey::from_pkcs8_pem(text).err(), Some(BadKeyPem), "{text:?}");
+        }
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub enum Command {
         /// Which file [default: that of --config]
         file: Option<PathBuf>,
     },
+    /// Print the plug's id, which certificates for cloud servers name; draw it if this is the first start
+    Identity {
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -33,6 +39,7 @@ Examples:
   sectd                                  run with /etc/sect/sectd.toml
   sectd --config ./sectd.toml            run with other settings
   sectd check-config ./sectd.toml        look for mistakes in them
+  sectd identity                         what the factory certifies
   SECT_LOG=debug sectd                   log more
 
 At the factory setting the display shows a network name and a passcode; `sect pair` asks for both.";
@@ -43,7 +50,9 @@ impl Args {
     pub fn config_file(&self) -> Option<&std::path::Path> {
         match &self.command {
             Some(Command::CheckConfig { file: Some(file) }) => Some(file),
-            Some(Command::CheckConfig { file: None } | Command::Run) | None => self.config.as_deref(),
+            Some(Command::CheckConfig { file: None } | Command::Identity { .. } | Command::Run) | None => {
+                self.config.as_deref()
+            }
         }
     }
 }
@@ -76,6 +85,7 @@ mod tests {
             "sectd check-config x",
             "sectd check-config --config x",
             "sectd --config y check-config x",
+            "sectd identity --json --config x",
         ] {
             assert_eq!(file(line).as_deref(), Some(Path::new("x")), "{line}");
         }

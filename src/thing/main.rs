@@ -7,7 +7,10 @@ use clap::Parser as _;
 
 use super::args::{Args, Command};
 use super::config::Config;
-use super::{daemon, log};
+use super::store::Store;
+use super::{clock, daemon, log};
+use crate::proto::certificate::ThingIdentity;
+use crate::proto::id::ThingId;
 
 /// Reads the command line, does what it says and gives the exit status: 0, or 1 after an error, or 2
 /// for a wrong command line or configuration.
@@ -32,11 +35,29 @@ fn run(args: &Args) -> ExitCode {
             say("ok");
             ExitCode::SUCCESS
         }
+        Some(Command::Identity { json }) => match identity(&config) {
+            Ok(id) if *json => {
+                say(&serde_json::json!({ "id": id }).to_string());
+                ExitCode::SUCCESS
+            }
+            Ok(id) => {
+                say(&id.to_string());
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&format_args!("{error}"), 1),
+        },
         Some(Command::Run) | None => match serve(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format_args!("{error:#}"), 1),
         },
     }
+}
+
+/// Who this thing is; draws its authority if nobody has started it yet, as the daemon would.
+fn identity(config: &Config) -> anyhow::Result<ThingId> {
+    let create = || ThingIdentity::create(&mut clock::os_rng()).to_stored();
+    let (_store, stored) = Store::open(&config.state_dir, create)?;
+    Ok(ThingIdentity::from_stored(&stored.identity)?.id())
 }
 
 fn serve(config: &Config) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "a failing test shows the log")]
 
 pub mod line;
+pub mod pki;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
