@@ -38,7 +38,7 @@ struct Args {
     /// Watch the daemon do nothing, instead
     #[arg(long)]
     idle: bool,
-    /// Round trips of each rival
+    /// Round trips of each rival in each rhythm
     #[arg(long, default_value_t = 10_000)]
     commands: usize,
     /// `sectd` alone
@@ -56,6 +56,9 @@ struct Args {
 
 /// Round trips of one rival in a row.
 const ROUND: usize = 100;
+/// How soon the next command follows an answer. In a row, it meets what a thing still does after its
+/// answer, an event above all; apart, it meets a process that has gone to sleep.
+const RHYTHMS: [(&str, Duration); 2] = [("in a row", Duration::ZERO), ("150 us apart", Duration::from_micros(150))];
 /// Round trips that nobody measures, at the start.
 const WARM_UP: usize = 200;
 /// Sessions that are opened before the memory is looked at.
@@ -74,17 +77,33 @@ fn main() -> anyhow::Result<()> {
 struct Rival<'a> {
     name: &'static str,
     round_trip: Box<dyn FnMut() -> io::Result<Duration> + 'a>,
-    taken: Vec<Duration>,
+    /// For each rhythm.
+    taken: [Vec<Duration>; RHYTHMS.len()],
 }
 
 impl<'a> Rival<'a> {
     fn new(name: &'static str, round_trip: impl FnMut() -> io::Result<Duration> + 'a) -> Self {
-        Self { name, round_trip: Box::new(round_trip), taken: Vec::new() }
+        Self { name, round_trip: Box::new(round_trip), taken: Default::default() }
     }
 
-    fn quantile(&self, percent: usize) -> f64 {
-        let place = self.taken.len() * percent / 100;
-        self.taken[place.min(self.taken.len() - 1)].as_nanos() as f64 / 1000.0
+    fn ask(&mut self, rhythm: usize, times: usize) -> io::Result<()> {
+        for _ in 0..times {
+            let took = (self.round_trip)()?;
+            self.taken[rhythm].push(took);
+            let answered = Instant::now();
+            // Not asleep: the processor would then take its time to wake up for the next one.
+            while answered.elapsed() < RHYTHMS[rhythm].1 {
+                std::hint::spin_loop();
+            }
+        }
+        Ok(())
+    }
+
+    /// In microseconds; the round trips are sorted.
+    fn quantile(&self, rhythm: usize, percent: usize) -> f64 {
+        let taken = &self.taken[rhythm];
+        let place = (taken.len() * percent / 100).min(taken.len() - 1);
+        taken[place].as_nanos() as f64 / 1000.0
     }
 }
 
@@ -96,9 +115,9 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     let sizes = talk.sizes();
     let disk_bytes = footprint::disk_bytes(thing.pid())?;
 
-    let mut rivals = vec![Rival::new("sectd", || {
+    let mut rivals = vec![Rival::new(SECTD, || {
         let took = talk.command()?;
-        // It follows the answer; the next command must not wait for it.
+        // It follows the answer and is no part of it.
         talk.take_event()?;
         Ok(took)
     })];
@@ -126,56 +145,63 @@ fn measure(args: &Args) -> anyhow::Result<()> {
 
     take_turns(&mut rivals, args.commands)?;
     println!(
-        "A command of {} bytes and its answer of {}, as MQTT packets, {} times.",
+        "Commands of {} bytes and answers of {}, as MQTT packets; {} of each kind.",
         sizes.command, sizes.answer, args.commands
     );
-    println!("{:<24}{:>12}{:>12}", "round trip in us", "p50", "p99");
-    for rival in &rivals {
-        println!("{:<24}{:>12.1}{:>12.1}", rival.name, rival.quantile(50), rival.quantile(99));
-    }
-    println!();
-    if !args.alone {
-        let ratio = |of: usize| rivals[0].quantile(50) / rivals[of].quantile(50);
-        goal("p50 of sectd / of the TCP echo", ratio(1), 2.5);
-        println!("{:<44}{:>8.2}", "p50 of sectd / of the rustls echo", ratio(2));
-        if broker.is_some() {
-            goal("p50 of sectd / of Mosquitto and responder", ratio(3), 0.5);
-        } else {
-            println!("Mosquitto is not installed: the comparison with it is left out");
+    for (rhythm, (name, _)) in RHYTHMS.iter().enumerate() {
+        println!("\n{:<44}{:>8}{:>12}", format!("round trip in us, {name}"), "p50", "p99");
+        for rival in &rivals {
+            println!("{:<44}{:>8.1}{:>12.1}", rival.name, rival.quantile(rhythm, 50), rival.quantile(rhythm, 99));
         }
+        compare(&rivals, rhythm);
+    }
+    if broker.is_none() && !args.alone {
+        println!("\nMosquitto is not installed: the comparison with it is left out.");
     }
     drop(rivals);
     let written = footprint::disk_bytes(thing.pid())? - disk_bytes;
     drop((helpers, broker));
-    report_footprint(&thing, args.commands + WARM_UP, written)
+    report_footprint(&thing, 2 * args.commands + WARM_UP, written)
 }
 
+const SECTD: &str = "sectd";
+const TCP_ECHO: &str = "TCP echo";
+const TLS_ECHO: &str = "rustls echo";
 const MOSQUITTO: &str = "Mosquitto and responder";
 
 fn take_turns(rivals: &mut [Rival<'_>], count: usize) -> io::Result<()> {
     for rival in &mut *rivals {
-        for _ in 0..WARM_UP {
-            (rival.round_trip)()?;
-        }
+        rival.ask(0, WARM_UP)?;
+        rival.taken[0].clear();
     }
-    while rivals[0].taken.len() < count {
-        for rival in &mut *rivals {
-            for _ in 0..ROUND.min(count - rival.taken.len()) {
-                let took = (rival.round_trip)()?;
-                rival.taken.push(took);
+    for _ in 0..count.div_ceil(ROUND) {
+        for rhythm in 0..RHYTHMS.len() {
+            for rival in &mut *rivals {
+                rival.ask(rhythm, ROUND)?;
             }
         }
         // Nobody is always first.
         rivals.rotate_left(1);
     }
-    rivals.sort_by_key(|rival| ORDER.iter().position(|name| *name == rival.name));
-    for rival in rivals {
-        rival.taken.sort_unstable();
+    for rival in &mut *rivals {
+        rival.taken.iter_mut().for_each(|taken| taken.sort_unstable());
     }
+    rivals.sort_by_key(|rival| [SECTD, TCP_ECHO, TLS_ECHO, MOSQUITTO].iter().position(|name| *name == rival.name));
     Ok(())
 }
 
-const ORDER: [&str; 4] = ["sectd", "TCP echo", "rustls echo", MOSQUITTO];
+fn compare(rivals: &[Rival<'_>], rhythm: usize) {
+    let [sectd, others @ ..] = rivals else { return };
+    for other in others {
+        let (what, ratio) =
+            (format!("p50 of sectd / of {}", other.name), sectd.quantile(rhythm, 50) / other.quantile(rhythm, 50));
+        match other.name {
+            TCP_ECHO => goal(&what, ratio, 2.5),
+            MOSQUITTO => goal(&what, ratio, 0.5),
+            _ => println!("{what:<44}{ratio:>8.2}"),
+        }
+    }
+}
 
 fn report_footprint(thing: &RunningThing, commands: usize, disk_bytes: u64) -> anyhow::Result<()> {
     let sessions = (0..SESSIONS).map(|number| thing.open(&format!("s{number}"))).collect::<io::Result<Vec<_>>>()?;
@@ -201,7 +227,7 @@ pub fn goal(what: &str, measured: f64, at_most: f64) {
 fn tcp_rival(address: SocketAddr, sizes: Sizes) -> io::Result<Rival<'static>> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    Ok(Rival::new("TCP echo", echo(stream, sizes)))
+    Ok(Rival::new(TCP_ECHO, echo(stream, sizes)))
 }
 
 fn tls_rival(address: SocketAddr, certificate: Vec<u8>, sizes: Sizes) -> anyhow::Result<Rival<'static>> {
@@ -214,7 +240,7 @@ fn tls_rival(address: SocketAddr, certificate: Vec<u8>, sizes: Sizes) -> anyhow:
     let connection = rustls::ClientConnection::new(Arc::new(config), ServerName::from(address.ip()))?;
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    Ok(Rival::new("rustls echo", echo(rustls::StreamOwned::new(connection, stream), sizes)))
+    Ok(Rival::new(TLS_ECHO, echo(rustls::StreamOwned::new(connection, stream), sizes)))
 }
 
 fn echo(mut stream: impl io::Read + io::Write, sizes: Sizes) -> impl FnMut() -> io::Result<Duration> {

@@ -129,7 +129,10 @@ async fn tls_echo(sizes: Sizes) -> io::Result<()> {
 async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin, sizes: Sizes) -> io::Result<()> {
     let mut bytes = vec![0; sizes.command.max(sizes.answer)];
     loop {
-        stream.read_exact(&mut bytes[..sizes.command]).await?;
+        // The bench has ended.
+        if stream.read_exact(&mut bytes[..sizes.command]).await.is_err() {
+            return Ok(());
+        }
         stream.write_all(&bytes[..sizes.answer]).await?;
         stream.flush().await?;
     }
