@@ -122,12 +122,8 @@ impl Live {
         now: Instant,
         gate: &mut Gate<'_>,
     ) -> Progress {
-        while !self.mqtt.output().is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, self.mqtt.output()) {
-                Poll::Ready(Ok(count)) if count > 0 => self.mqtt.handle_written(count, now),
-                Poll::Ready(_) => return Progress::Gone,
-                Poll::Pending => break,
-            }
+        if !self.write(context, now) {
+            return Progress::Gone;
         }
         if self.mqtt.closing().is_some() {
             if !self.mqtt.output().is_empty() {
@@ -158,6 +154,18 @@ impl Live {
             }
             Poll::Ready(_) => Progress::Gone,
         }
+    }
+
+    /// Writes what the client takes of what is queued; `false` when the client is gone.
+    pub(super) fn write(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        while !self.mqtt.output().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, self.mqtt.output()) {
+                Poll::Ready(Ok(count)) if count > 0 => self.mqtt.handle_written(count, now),
+                Poll::Ready(_) => return false,
+                Poll::Pending => break,
+            }
+        }
+        true
     }
 
     /// Whether its client has logged in under the entry with this number and is still there.

@@ -481,7 +481,12 @@ impl LocalServer {
             client_ids: &mut self.client_ids,
         };
         let delivery = live.mqtt.publish(topic, payload, qos, now, &gate);
-        self.wake.mark(index);
+        // At once: an answer must not wait for what the daemon does next. Whatever is left, and a client
+        // that is gone, is seen when the place has its turn.
+        let written = live.write(&mut Context::from_waker(self.wake.waker(index)), now);
+        if !written || !live.mqtt.output().is_empty() {
+            self.wake.mark(index);
+        }
         self.note_close(index, now);
         delivery == Delivery::Queued
     }
