@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::announce::{AnnouncedNames, Announcement};
@@ -34,6 +35,9 @@ use crate::proto::topic::PAIR_T2C;
 
 /// How long sessions may take to end when the daemon stops.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a screen may wait. A display takes longer than a command: whoever switches twice in a row
+/// does not wait for the first screen, and then sees the second one only.
+const DRAWN_WITHIN: Duration = Duration::from_millis(50);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -95,6 +99,8 @@ struct Daemon<'a> {
     store: Store,
     outlet: OutletDriver,
     display: Box<dyn Display>,
+    /// What the display shall show, and by when.
+    screen: Option<(Screen, Instant)>,
     button: Button,
     wifi: Wifi,
     server: LocalServer,
@@ -137,6 +143,7 @@ impl<'a> Daemon<'a> {
             store,
             outlet,
             display,
+            screen: None,
             button,
             wifi,
             server,
@@ -152,11 +159,13 @@ impl<'a> Daemon<'a> {
                 self.execute(action);
             }
             let deadline = self.thing.poll_timeout();
+            let draw_at = self.screen.as_ref().map(|(_, by)| *by);
             tokio::select! {
                 event = self.server.next() => self.handle_server(event),
                 report = self.wifi.next() => self.handle_wifi(report).await,
                 press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
                 () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
+                () = at(draw_at) => self.draw(),
                 () = stop.recv() => return,
             }
         }
@@ -242,8 +251,8 @@ impl<'a> Daemon<'a> {
     fn execute(&mut self, action: Action) {
         match action {
             Action::Show(screen) => {
-                self.display.show(&screen);
-                notify::status(status(&screen));
+                let by = self.screen.take().map_or_else(|| Instant::now() + DRAWN_WITHIN, |(_, by)| by);
+                self.screen = Some((screen, by));
             }
             Action::OpenAccessPoint { ssid, passphrase } => {
                 self.leave_the_air();
@@ -272,12 +281,20 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    fn draw(&mut self) {
+        if let Some((screen, _)) = self.screen.take() {
+            self.display.show(&screen);
+            notify::status(status(&screen));
+        }
+    }
+
     fn leave_the_air(&mut self) {
         self.server.stop_listening();
         self.announcement = None;
     }
 
     async fn stop(mut self) {
+        self.draw();
         self.leave_the_air();
         self.server.shut_down(LAST_WORDS).await;
         self.wifi.close();
@@ -285,6 +302,14 @@ impl<'a> Daemon<'a> {
             debug!(name, count, "messages");
         }
         info!("stopped");
+    }
+}
+
+/// Without a time, never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
