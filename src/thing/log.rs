@@ -1,6 +1,6 @@
 //! Where the log goes: to the journal when the service manager listens there, else to standard error.
 //!
-//! `SECT_LOG` chooses what is logged, in the words of `tracing_subscriber`'s `EnvFilter`. Pairing,
+//! `SECT_LOG` chooses what is logged, a level, or levels by target: `info`, `warn,sect::thing=debug`. Pairing,
 //! users and keys are logged under the target [`AUDIT`].
 
 use std::env;
@@ -8,7 +8,7 @@ use std::io;
 use std::io::IsTerminal;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -58,12 +58,12 @@ pub fn stderr_is_journal() -> bool {
     rustix::fs::fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-fn filter(variable: Option<&str>, config: &LogConfig) -> Result<EnvFilter, LogError> {
+fn filter(variable: Option<&str>, config: &LogConfig) -> Result<Targets, LogError> {
     let (text, origin) = match variable {
         Some(text) if !text.is_empty() => (text, VARIABLE),
         _ => (config.filter.as_str(), "log.filter"),
     };
-    EnvFilter::builder().parse(text).map_err(|_| LogError::Filter { origin })
+    text.parse().map_err(|_| LogError::Filter { origin })
 }
 
 #[cfg(test)]
