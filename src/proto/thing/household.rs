@@ -71,7 +71,7 @@ struct Controller {
 
 /// Who asks, and by which way.
 #[derive(Clone, Copy)]
-struct Asker {
+pub(super) struct Asker {
     index: usize,
     path: Path,
 }
@@ -295,7 +295,7 @@ impl HouseholdState {
         self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
         if core.outlet.state != before {
-            self.tell_everybody(core, registrar, now, ports.rng);
+            self.tell_everybody(core, registrar, Some(asker), now, ports.rng);
             self.show(core);
         }
         Verdict::Answered(code)
@@ -371,17 +371,22 @@ impl HouseholdState {
     }
 
     /// The event `state`, to each controller, the same bytes on every path on which it may listen.
+    ///
+    /// Who has just been `answered`, and has no other session, knows the state from the answer.
     pub(super) fn tell_everybody(
         &mut self,
         core: &mut Core,
         registrar: &Registrar,
+        answered: Option<Asker>,
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) {
         let st = self.state(core);
         let clouds: Vec<_> = registrar.live().map(Path::Cloud).collect();
-        for controller in &mut self.controllers {
-            let local = (!controller.sessions.is_empty()).then_some(Path::Local);
+        for (index, controller) in self.controllers.iter_mut().enumerate() {
+            let answered = answered.is_some_and(|asker| asker.index == index && asker.path == Path::Local);
+            let others = controller.sessions.len() - usize::from(answered && !controller.sessions.is_empty());
+            let local = (others > 0).then_some(Path::Local);
             let paths = local.iter().chain(&clouds);
             if paths.clone().next().is_none() {
                 continue;

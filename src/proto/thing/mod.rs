@@ -289,7 +289,7 @@ impl Thing {
         }
         self.core.outlet = Switched { state: wanted, by: SwitchedBy::Button, who: None, since: now };
         if let Phase::Claimed { household, handover } = &mut self.phase {
-            household.tell_everybody(&mut self.core, &self.registrar, now, ports.rng);
+            household.tell_everybody(&mut self.core, &self.registrar, None, now, ports.rng);
             if handover.is_none() {
                 household.show(&mut self.core);
             }
