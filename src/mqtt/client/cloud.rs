@@ -362,3 +362,6 @@ fn offended(error: &TlsError) -> Option<String> {
 fn tls_error(error: &io::Error) -> Option<&TlsError> {
     error.get_ref()?.downcast_ref::<TlsError>()
 }
+
+#[cfg(test)]
+mod tests;

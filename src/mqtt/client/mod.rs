@@ -9,6 +9,8 @@ mod authority;
 mod cloud;
 #[cfg(feature = "controller")]
 mod psk;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::VecDeque;
 use std::fmt;
