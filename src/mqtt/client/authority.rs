@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -41,6 +42,19 @@ pub(super) enum Unfit {
     /// The certificate does not say that it is for serving TLS.
     #[error("not a server's certificate")]
     Purpose,
+}
+
+/// The pin of the one authority whose certificate stands in this PEM text.
+#[must_use]
+pub fn pin_of(pem: &[u8]) -> Option<SpkiHash> {
+    let mut certificates = CertificateDer::pem_slice_iter(pem);
+    let certificate = certificates.next()?.ok()?;
+    // Of several it could not be told which is meant.
+    if certificates.next().is_some() {
+        return None;
+    }
+    let spki = ParsedCertificate::try_from(&certificate).ok()?.subject_public_key_info();
+    Some(SpkiHash::new(Sha256::digest(&spki).into()))
 }
 
 /// Trusts what the pinned authority signed.

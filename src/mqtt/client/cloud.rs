@@ -203,6 +203,12 @@ impl From<End> for CloudError {
     }
 }
 
+/// Whether a certificate could be for this: a DNS name or an IP address.
+#[must_use]
+pub fn is_host_name(text: &str) -> bool {
+    ServerName::try_from(text).is_ok()
+}
+
 impl Link {
     /// Reaches a cloud server, has it prove itself and logs in; each step may take `patience`.
     ///

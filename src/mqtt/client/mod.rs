@@ -29,8 +29,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use self::authority::CheckDates;
-pub use self::cloud::{ClientIdentity, CloudDestination, CloudError, CloudLogin, IdentityError};
+pub use self::authority::{CheckDates, pin_of};
+pub use self::cloud::{ClientIdentity, CloudDestination, CloudError, CloudLogin, IdentityError, is_host_name};
 #[cfg(feature = "controller")]
 use crate::proto::credential::CtlrCredentials;
 #[cfg(feature = "controller")]
@@ -90,6 +90,20 @@ pub struct Publication {
     pub topic: Vec<u8>,
     /// The message.
     pub payload: Vec<u8>,
+}
+
+/// What happens on an open link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A message came.
+    Publication(Publication),
+    /// A subscription was answered.
+    Subscribed {
+        /// Which topic.
+        topic: String,
+        /// Whether the server took it.
+        granted: bool,
+    },
 }
 
 /// Where on the way a link was when nothing happened any more.
@@ -161,7 +175,10 @@ pub enum LinkError {
 pub struct Link {
     client: AsyncClient,
     events: mpsc::Receiver<Result<Heard, End>>,
-    early: VecDeque<Publication>,
+    /// Topics whose SUBSCRIBE is unanswered. A server answers in the order in which it was asked.
+    asked: VecDeque<String>,
+    /// What happened while something else was waited for.
+    early: VecDeque<Happening>,
     pump: JoinHandle<()>,
 }
 
@@ -244,7 +261,7 @@ impl Link {
         let (client, event_loop) = AsyncClient::builder(options).capacity(WAITING_PUBLICATIONS).build();
         let (sender, events) = mpsc::channel(WAITING_PUBLICATIONS);
         let pump = tokio::spawn(pump(event_loop, sender));
-        Self { client, events, early: VecDeque::new(), pump }
+        Self { client, events, asked: VecDeque::new(), early: VecDeque::new(), pump }
     }
 
     /// Waits for CONNACK.
@@ -267,14 +284,26 @@ impl Link {
             .subscribe(topic, delivery.into())
             .await
             .map_err(|_| LinkError::Lost("the link is closed".to_owned()))?;
+        self.asked.push_back(topic.to_owned());
         loop {
-            match timeout(patience, self.next()).await.map_err(|_| LinkError::TimedOut(Step::Subscription))?? {
-                Heard::Subscribed(true) => return Ok(()),
-                Heard::Subscribed(false) => return Err(LinkError::SubscriptionRefused),
-                Heard::Publication(publication) => self.early.push_back(publication),
-                Heard::LoggedIn => {}
+            match timeout(patience, self.heard()).await.map_err(|_| LinkError::TimedOut(Step::Subscription))?? {
+                Happening::Subscribed { granted, .. } if self.asked.is_empty() => {
+                    return if granted { Ok(()) } else { Err(LinkError::SubscriptionRefused) };
+                }
+                other => self.early.push_back(other),
             }
         }
+    }
+
+    /// Asks for a subscription and does not wait: [`Happening::Subscribed`] is the answer. False when the
+    /// link has ended or is too slow.
+    #[must_use]
+    pub fn begin_subscribe(&mut self, topic: &str, delivery: Delivery) -> bool {
+        let asked = self.client.try_subscribe(topic, delivery.into()).is_ok();
+        if asked {
+            self.asked.push_back(topic.to_owned());
+        }
+        asked
     }
 
     /// Hands a message to the connection.
@@ -302,13 +331,22 @@ impl Link {
     ///
     /// [`LinkError::Lost`] when the link has ended.
     pub async fn receive(&mut self) -> Result<Publication, LinkError> {
-        if let Some(publication) = self.early.pop_front() {
-            return Ok(publication);
-        }
         loop {
-            if let Heard::Publication(publication) = self.next().await? {
+            if let Happening::Publication(publication) = self.happening().await? {
                 return Ok(publication);
             }
+        }
+    }
+
+    /// Waits for whatever happens next. May be cancelled without losing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Lost`] when the link has ended.
+    pub async fn happening(&mut self) -> Result<Happening, LinkError> {
+        match self.early.pop_front() {
+            Some(happening) => Ok(happening),
+            None => self.heard().await,
         }
     }
 
@@ -320,6 +358,21 @@ impl Link {
             while self.events.try_recv().is_ok() {}
             // Whether the goodbye went out or not, the connection ends here.
             let _ = timeout(GOODBYE, &mut self.pump).await;
+        }
+    }
+
+    async fn heard(&mut self) -> Result<Happening, LinkError> {
+        loop {
+            match self.next().await? {
+                Heard::Publication(publication) => return Ok(Happening::Publication(publication)),
+                Heard::Subscribed(granted) => {
+                    // An answer that nobody waits for says nothing.
+                    if let Some(topic) = self.asked.pop_front() {
+                        return Ok(Happening::Subscribed { topic, granted });
+                    }
+                }
+                Heard::LoggedIn => {}
+            }
         }
     }
 
