@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
-use super::{CloudEvent, CloudFailure, ServerId};
+use super::{CloudEvent, failure};
 use crate::mqtt::client::{CloudDestination, Delivery, Happening, Link};
+use crate::proto::action::{CloudFailure, ServerId};
 use crate::thing::clock::os_rng;
 
 /// How long each step of the way to the server may take.
@@ -66,7 +67,7 @@ impl Keeper {
                     reason
                 }
                 Err(error) => {
-                    let reason = CloudFailure::from(&error);
+                    let reason = failure(&error);
                     let host = &self.destination.host;
                     // Once for each kind: a server may be away for days.
                     match reason {

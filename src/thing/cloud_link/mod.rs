@@ -10,7 +10,6 @@ mod backoff;
 mod keeper;
 mod setup;
 
-use std::fmt;
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ pub use self::setup::CloudSetupError;
 
 use self::keeper::{Command, Keeper};
 use crate::mqtt::client::{CheckDates, CloudDestination, CloudError, CloudLogin, Delivery, Step};
+use crate::proto::action::{CloudFailure, ServerId};
 use crate::proto::id::ThingId;
 use crate::proto::pairing::message::CloudServer;
 use crate::thing::config::Config;
@@ -40,10 +40,6 @@ const THREAD: &str = "cloud-links";
 const COMMANDS: usize = 64;
 /// Messages on their way from all servers; beyond that their connections are not read.
 const EVENTS: usize = 64;
-
-/// Names a cloud server: its place in the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerId(pub usize);
 
 /// What happens at the cloud servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,74 +76,24 @@ pub enum CloudEvent {
     },
 }
 
-/// Why there is no link: each is something else to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CloudFailure {
-    /// The name cannot be looked up.
-    Dns,
-    /// Nobody answers there.
-    Unreachable,
-    /// The server's certificate is for another name.
-    WrongName,
-    /// The server's certificate is of another authority.
-    WrongAuthority,
-    /// TLS failed in another way, or is older than 1.3.
-    Tls,
-    /// The server does not take the device certificate, or the session.
-    Refused,
-    /// The link was lost.
-    Lost,
-}
-
-impl CloudFailure {
-    /// One word for it, for files and scripts.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Unreachable => "unreachable",
-            Self::WrongName => "wrong-name",
-            Self::WrongAuthority => "wrong-authority",
-            Self::Tls => "tls",
-            Self::Refused => "refused",
-            Self::Lost => "lost",
+/// What the machine is told of it; the log says more.
+fn failure(error: &CloudError) -> CloudFailure {
+    match error {
+        CloudError::Dns { .. } | CloudError::TimedOut(Step::Lookup) => CloudFailure::Dns,
+        CloudError::Unreachable { .. } | CloudError::TimedOut(Step::Reaching | Step::Handshake) => {
+            CloudFailure::Unreachable
         }
-    }
-}
-
-impl fmt::Display for CloudFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Dns => "the server's name cannot be looked up",
-            Self::Unreachable => "the server does not answer",
-            Self::WrongName => "the server's certificate is for another name",
-            Self::WrongAuthority => "the server's certificate is of another authority",
-            Self::Tls => "the server's TLS does not do",
-            Self::Refused => "the server refused the device certificate",
-            Self::Lost => "the connection was lost",
-        })
-    }
-}
-
-impl From<&CloudError> for CloudFailure {
-    fn from(error: &CloudError) -> Self {
-        match error {
-            CloudError::Dns { .. } | CloudError::TimedOut(Step::Lookup) => Self::Dns,
-            CloudError::Unreachable { .. } | CloudError::TimedOut(Step::Reaching | Step::Handshake) => {
-                Self::Unreachable
-            }
-            CloudError::WrongName(_) => Self::WrongName,
-            CloudError::WrongAuthority => Self::WrongAuthority,
-            CloudError::NotTls
-            | CloudError::TlsVersion
-            | CloudError::Expired
-            | CloudError::NotYetValid
-            | CloudError::WrongPurpose
-            | CloudError::Handshake(_)
-            | CloudError::Setup(_) => Self::Tls,
-            CloudError::CertificateRefused(_) | CloudError::LoginRefused(_) => Self::Refused,
-            CloudError::Closed(_) | CloudError::TimedOut(Step::Login | Step::Subscription) => Self::Lost,
-        }
+        CloudError::WrongName(_) => CloudFailure::WrongName,
+        CloudError::WrongAuthority => CloudFailure::WrongAuthority,
+        CloudError::NotTls
+        | CloudError::TlsVersion
+        | CloudError::Expired
+        | CloudError::NotYetValid
+        | CloudError::WrongPurpose
+        | CloudError::Handshake(_)
+        | CloudError::Setup(_) => CloudFailure::Tls,
+        CloudError::CertificateRefused(_) | CloudError::LoginRefused(_) => CloudFailure::Refused,
+        CloudError::Closed(_) | CloudError::TimedOut(Step::Login | Step::Subscription) => CloudFailure::Lost,
     }
 }
 
