@@ -1,6 +1,6 @@
 //! The one place that knows the MQTT libraries.
 
-#[cfg(feature = "controller")]
+#[cfg(any(feature = "thing", feature = "controller"))]
 pub mod client;
 #[cfg(feature = "thing")]
 pub mod server;

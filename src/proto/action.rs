@@ -92,9 +92,9 @@ pub enum CloudFailure {
     WrongName,
     /// Its certificate is by another authority than the pinned one.
     WrongAuthority,
-    /// The handshake failed otherwise: an old TLS version, or our certificate was refused.
+    /// The handshake failed otherwise, as with an old TLS version.
     Tls,
-    /// It refused the login.
+    /// It refused the thing's certificate, or the session.
     Refused,
     /// It was there and is gone.
     Lost,

@@ -3,6 +3,8 @@
 //! The file is read once at the start. It holds no secret of a real house: the passphrases in it are
 //! those of simulated networks, and are never printed all the same.
 
+pub mod cloud;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,6 +17,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
+use self::cloud::{CloudConfig, DeviceConfig};
 use crate::proto::wifi::{Ssid, WifiPsk};
 
 /// Where the configuration is looked for when nobody says where; it may be missing there.
@@ -40,6 +43,10 @@ pub struct Config {
     pub wifi: WifiConfig,
     /// The announcement by mDNS.
     pub announce: AnnounceConfig,
+    /// The cloud servers, 4 at most; without one nothing leaves the home network.
+    pub cloud: Vec<CloudConfig>,
+    /// How the thing proves itself to them.
+    pub device: DeviceConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -180,6 +187,8 @@ impl Default for Config {
             button: ButtonConfig::default(),
             wifi: WifiConfig::default(),
             announce: AnnounceConfig::default(),
+            cloud: Vec::new(),
+            device: DeviceConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -301,6 +310,18 @@ impl Config {
         self.in_runtime_dir(self.button.path.as_ref(), "button")
     }
 
+    /// The device certificate, PEM.
+    #[must_use]
+    pub fn device_certificate_path(&self) -> PathBuf {
+        self.device.certificate.clone().unwrap_or_else(|| self.state_dir.join("device.crt"))
+    }
+
+    /// Its key, PEM.
+    #[must_use]
+    pub fn device_key_path(&self) -> PathBuf {
+        self.device.key.clone().unwrap_or_else(|| self.state_dir.join("device.key"))
+    }
+
     /// The simulated radio's socket.
     #[must_use]
     pub fn radio_path(&self) -> PathBuf {
@@ -331,7 +352,7 @@ impl Config {
         if self.display.path.is_some() && self.display.driver != DisplayDriverName::File {
             return Some(("display.path", "remove it, or set display.driver = \"file\""));
         }
-        None
+        cloud::problem(&self.cloud)
     }
 }
 
@@ -415,6 +436,14 @@ mod tests {
             [announce]
             enabled = false
             interface = "lo"
+            [[cloud]]
+            host = "cloud.example"
+            port = 1
+            controller-port = 2
+            ca = "/ca.crt"
+            [device]
+            certificate = "/c"
+            key = "/k"
             [log]
             filter = "debug"
             "#,
@@ -439,6 +468,14 @@ mod tests {
                 }],
             },
             announce: AnnounceConfig { enabled: false, interface: Some("lo".into()) },
+            cloud: vec![CloudConfig {
+                host: "cloud.example".into(),
+                port: 1,
+                controller_port: 2,
+                pin: None,
+                ca: Some("/ca.crt".into()),
+            }],
+            device: DeviceConfig { certificate: Some("/c".into()), key: Some("/k".into()) },
             log: LogConfig { filter: "debug".into() },
         };
         assert_eq!(config, expected);

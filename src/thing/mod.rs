@@ -4,6 +4,7 @@ pub mod announce;
 pub mod args;
 pub mod button;
 pub mod clock;
+pub mod cloud_link;
 pub mod config;
 pub mod daemon;
 pub mod display;

@@ -1,10 +1,16 @@
-//! The controller's MQTT link to a thing's local server: TLS 1.3 with an external PSK below, MQTT
-//! 3.1.1 above (SecT STEP 1, 7, 12, 13; protocol section 3).
+//! MQTT 3.1.1 links over TLS 1.3: a controller's to a thing's local server, with an external PSK below
+//! (SecT STEP 1, 7, 12, 13; protocol section 3), and both parties' to a cloud server, whose certificate
+//! authority is pinned (SecT STEP 8, 14, 15; protocol section 10).
 //!
-//! Each step fails with its own [`LinkError`], so that a person can be told what to do. A link that
-//! breaks stays broken: whether to open another one is the caller's decision.
+//! Each step fails with its own error, [`LinkError`] or [`CloudError`], so that a person can be told
+//! what to do. A link that breaks stays broken: whether to open another one is the caller's decision.
 
+mod authority;
+mod cloud;
+#[cfg(feature = "controller")]
 mod psk;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,25 +22,35 @@ use std::time::Duration;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, SubscribeReasonCode};
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, PublishOptions};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(feature = "controller")]
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+pub use self::authority::{CheckDates, pin_of};
+pub use self::cloud::{ClientIdentity, CloudDestination, CloudError, CloudLogin, IdentityError, is_host_name};
+#[cfg(feature = "controller")]
 use crate::proto::credential::CtlrCredentials;
+#[cfg(feature = "controller")]
 use crate::proto::envelope::MAX_JWE_BYTES;
+#[cfg(feature = "controller")]
 use crate::proto::keys::TlsPsk;
 
 /// Publications that wait for [`Link::receive`]; beyond that the library stops reading.
 const WAITING_PUBLICATIONS: usize = 64;
 /// Bytes of an MQTT packet at most: a JWE and its topic, with room.
+#[cfg(feature = "controller")]
 const MAX_PACKET_BYTES: usize = MAX_JWE_BYTES + 512;
-/// Seconds after which an idle link shows that it is alive.
+/// Seconds after which an idle link on the home network shows that it is alive.
+#[cfg(feature = "controller")]
 const KEEP_ALIVE_SECONDS: u16 = 15;
 /// How long [`Link::close`] waits for the goodbye to go out.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a link needs to know before it can be opened.
+/// What a link to a local server needs to know before it can be opened.
+#[cfg(feature = "controller")]
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// Where the local server listens.
@@ -67,7 +83,7 @@ impl From<Delivery> for rumqttc::QoS {
     }
 }
 
-/// What the thing published on a topic that was subscribed to.
+/// What was published on a topic that was subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
     /// The topic, as bytes of UTF-8.
@@ -76,9 +92,25 @@ pub struct Publication {
     pub payload: Vec<u8>,
 }
 
+/// What happens on an open link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A message came.
+    Publication(Publication),
+    /// A subscription was answered.
+    Subscribed {
+        /// Which topic.
+        topic: String,
+        /// Whether the server took it.
+        granted: bool,
+    },
+}
+
 /// Where on the way a link was when nothing happened any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
+    /// The name's lookup.
+    Lookup,
     /// The TCP connection.
     Reaching,
     /// The TLS handshake.
@@ -92,6 +124,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Lookup => "the lookup of the name",
             Self::Reaching => "connecting",
             Self::Handshake => "the TLS handshake",
             Self::Login => "the MQTT login",
@@ -141,8 +174,11 @@ pub enum LinkError {
 /// An open link. Dropping it closes the connection at once; [`Link::close`] says goodbye first.
 pub struct Link {
     client: AsyncClient,
-    events: mpsc::Receiver<Result<Heard, LinkError>>,
-    early: VecDeque<Publication>,
+    events: mpsc::Receiver<Result<Heard, End>>,
+    /// Topics whose SUBSCRIBE is unanswered. A server answers in the order in which it was asked.
+    asked: VecDeque<String>,
+    /// What happened while something else was waited for.
+    early: VecDeque<Happening>,
     pump: JoinHandle<()>,
 }
 
@@ -159,6 +195,25 @@ enum Heard {
     Publication(Publication),
 }
 
+/// How a connection ended.
+enum End {
+    /// CONNACK said no.
+    Refused(&'static str),
+    /// The server's TLS took offence at this side's certificate (RFC 8446 6.2).
+    CertificateRefused(String),
+    /// Anything else.
+    Lost(String),
+}
+
+impl From<End> for LinkError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Refused(reason) => Self::LoginRefused(reason),
+            End::CertificateRefused(reason) | End::Lost(reason) => Self::Lost(reason),
+        }
+    }
+}
+
 impl Link {
     /// Reaches the local server, proves the key and logs in; each of the three steps may take `patience`.
     ///
@@ -169,6 +224,7 @@ impl Link {
     /// # Security
     ///
     /// When this returns `Ok`, the peer has proved that it holds the PSK.
+    #[cfg(feature = "controller")]
     pub async fn open(destination: &Destination, patience: Duration) -> Result<Self, LinkError> {
         let address = destination.address;
         let tcp = timeout(patience, TcpStream::connect(address))
@@ -189,26 +245,36 @@ impl Link {
         if let Some(login) = &destination.login {
             options.set_credentials(login.user.expose(), login.password.expose().as_bytes().to_vec());
         }
+        let mut link = Self::over(tls, options);
+        timeout(patience, link.logged_in()).await.map_err(|_| LinkError::TimedOut(Step::Login))??;
+        Ok(link)
+    }
+
+    /// Speaks MQTT over a stream that is open and proved.
+    fn over(stream: impl AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static, mut options: MqttOptions) -> Self {
         // One stream, one connection: the library has nothing to reconnect with.
-        let stream = Mutex::new(Some(tls));
+        let stream = Mutex::new(Some(stream));
         options.set_socket_connector(move |_, _| {
             let stream = stream.lock().ok().and_then(|mut place| place.take());
             async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
         });
-
         let (client, event_loop) = AsyncClient::builder(options).capacity(WAITING_PUBLICATIONS).build();
         let (sender, events) = mpsc::channel(WAITING_PUBLICATIONS);
         let pump = tokio::spawn(pump(event_loop, sender));
-        let mut link = Self { client, events, early: VecDeque::new(), pump };
+        Self { client, events, asked: VecDeque::new(), early: VecDeque::new(), pump }
+    }
+
+    /// Waits for CONNACK.
+    async fn logged_in(&mut self) -> Result<(), End> {
         loop {
-            match timeout(patience, link.next()).await.map_err(|_| LinkError::TimedOut(Step::Login))?? {
-                Heard::LoggedIn => return Ok(link),
+            match self.next().await? {
+                Heard::LoggedIn => return Ok(()),
                 Heard::Subscribed(_) | Heard::Publication(_) => {}
             }
         }
     }
 
-    /// Subscribes to one topic and waits until the thing has taken it.
+    /// Subscribes to one topic and waits until the server has taken it; one link may have several.
     ///
     /// # Errors
     ///
@@ -218,14 +284,26 @@ impl Link {
             .subscribe(topic, delivery.into())
             .await
             .map_err(|_| LinkError::Lost("the link is closed".to_owned()))?;
+        self.asked.push_back(topic.to_owned());
         loop {
-            match timeout(patience, self.next()).await.map_err(|_| LinkError::TimedOut(Step::Subscription))?? {
-                Heard::Subscribed(true) => return Ok(()),
-                Heard::Subscribed(false) => return Err(LinkError::SubscriptionRefused),
-                Heard::Publication(publication) => self.early.push_back(publication),
-                Heard::LoggedIn => {}
+            match timeout(patience, self.heard()).await.map_err(|_| LinkError::TimedOut(Step::Subscription))?? {
+                Happening::Subscribed { granted, .. } if self.asked.is_empty() => {
+                    return if granted { Ok(()) } else { Err(LinkError::SubscriptionRefused) };
+                }
+                other => self.early.push_back(other),
             }
         }
+    }
+
+    /// Asks for a subscription and does not wait: [`Happening::Subscribed`] is the answer. False when the
+    /// link has ended or is too slow.
+    #[must_use]
+    pub fn begin_subscribe(&mut self, topic: &str, delivery: Delivery) -> bool {
+        let asked = self.client.try_subscribe(topic, delivery.into()).is_ok();
+        if asked {
+            self.asked.push_back(topic.to_owned());
+        }
+        asked
     }
 
     /// Hands a message to the connection.
@@ -240,19 +318,35 @@ impl Link {
             .map_err(|_| LinkError::Lost("the link is closed".to_owned()))
     }
 
+    /// Hands a message to the connection at once or not at all; false when it was dropped, because the
+    /// link has ended or is too slow.
+    #[must_use]
+    pub fn try_publish(&self, topic: &str, delivery: Delivery, payload: Vec<u8>) -> bool {
+        self.client.try_publish(topic, payload, PublishOptions::new(delivery.into())).is_ok()
+    }
+
     /// Waits for the next message. May be cancelled without losing one.
     ///
     /// # Errors
     ///
     /// [`LinkError::Lost`] when the link has ended.
     pub async fn receive(&mut self) -> Result<Publication, LinkError> {
-        if let Some(publication) = self.early.pop_front() {
-            return Ok(publication);
-        }
         loop {
-            if let Heard::Publication(publication) = self.next().await? {
+            if let Happening::Publication(publication) = self.happening().await? {
                 return Ok(publication);
             }
+        }
+    }
+
+    /// Waits for whatever happens next. May be cancelled without losing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Lost`] when the link has ended.
+    pub async fn happening(&mut self) -> Result<Happening, LinkError> {
+        match self.early.pop_front() {
+            Some(happening) => Ok(happening),
+            None => self.heard().await,
         }
     }
 
@@ -267,8 +361,23 @@ impl Link {
         }
     }
 
-    async fn next(&mut self) -> Result<Heard, LinkError> {
-        self.events.recv().await.unwrap_or_else(|| Err(LinkError::Lost("the link is closed".to_owned())))
+    async fn heard(&mut self) -> Result<Happening, LinkError> {
+        loop {
+            match self.next().await? {
+                Heard::Publication(publication) => return Ok(Happening::Publication(publication)),
+                Heard::Subscribed(granted) => {
+                    // An answer that nobody waits for says nothing.
+                    if let Some(topic) = self.asked.pop_front() {
+                        return Ok(Happening::Subscribed { topic, granted });
+                    }
+                }
+                Heard::LoggedIn => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Heard, End> {
+        self.events.recv().await.unwrap_or_else(|| Err(End::Lost("the link is closed".to_owned())))
     }
 }
 
@@ -279,7 +388,7 @@ impl Drop for Link {
 }
 
 /// Turns the library's event loop until the connection ends.
-async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, LinkError>>) {
+async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, End>>) {
     let mut listening = true;
     loop {
         let event = match event_loop.poll().await {
@@ -292,7 +401,7 @@ async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, LinkE
                 Ok(Heard::Publication(Publication { topic: publish.topic.to_vec(), payload: publish.payload.to_vec() }))
             }
             Ok(_) => continue,
-            Err(error) => Err(link_error(&error)),
+            Err(error) => Err(end(&error)),
         };
         let ended = event.is_err();
         // After `close` nobody listens, but the goodbye still has to go out.
@@ -303,9 +412,9 @@ async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, LinkE
     }
 }
 
-fn link_error(error: &ConnectionError) -> LinkError {
+fn end(error: &ConnectionError) -> End {
     match error {
-        ConnectionError::ConnectionRefused(code) => LinkError::LoginRefused(match code {
+        ConnectionError::ConnectionRefused(code) => End::Refused(match code {
             ConnectReturnCode::Success => "no reason given",
             ConnectReturnCode::RefusedProtocolVersion => "another MQTT version is wanted",
             ConnectReturnCode::BadClientId => "client id not accepted",
@@ -313,9 +422,12 @@ fn link_error(error: &ConnectionError) -> LinkError {
             ConnectReturnCode::BadUserNamePassword => "wrong user name or password",
             ConnectReturnCode::NotAuthorized => "not authorized",
         }),
-        other => LinkError::Lost(other.to_string()),
+        other => match cloud::certificate_alert(other) {
+            Some(alert) => End::CertificateRefused(alert),
+            None => End::Lost(other.to_string()),
+        },
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "controller"))]
 mod tests;
