@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::announce::{AnnouncedNames, Announcement};
 use super::button::Button;
 use super::clock::{self, Alarm, Clock, OsRng};
+use super::cloud_link::{CloudEvent, CloudLinks};
 use super::config::Config;
 use super::display::{self, Display};
 use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, WhenFull};
@@ -25,6 +26,7 @@ use super::notify;
 use super::outlet::OutletDriver;
 use super::store::{Store, StoreError};
 use super::wifi::{Wifi, WifiReport};
+use crate::mqtt::client::Delivery;
 use crate::mqtt::server::Qos;
 use crate::proto::action::{self, Action, Fault, JoinFailure, Screen, WifiEvent};
 use crate::proto::certificate::ThingIdentity;
@@ -104,6 +106,7 @@ struct Daemon<'a> {
     button: Button,
     wifi: Wifi,
     server: LocalServer,
+    clouds: CloudLinks,
     names: AnnouncedNames,
     announcement: Option<Announcement>,
 }
@@ -129,8 +132,15 @@ impl<'a> Daemon<'a> {
         let clock = Clock::start();
         let alarm = clock.alarm().context("could not get a timer")?;
 
+        let identity =
+            ThingIdentity::from_stored(&stored.identity).context("the thing's own certificate is damaged")?;
+        let clouds = CloudLinks::open(config, &identity.id()).unwrap_or_else(|error| {
+            warn!(%error, "no cloud server: the plug works at home alone");
+            CloudLinks::none()
+        });
         let names = AnnouncedNames::random(&mut rng);
-        let start = Start { stored, boot: Boot::random(&mut rng), outlet: outlet_state, clouds: Vec::new() };
+        let start =
+            Start { stored, boot: Boot::random(&mut rng), outlet: outlet_state, clouds: clouds.for_controllers() };
         let mut ports = Ports { outlet: &mut outlet, vault: &mut store, rng: &mut rng };
         let thing = Thing::start(start, clock.now(), &mut ports).context("the thing's own certificate is damaged")?;
         info!(thing = %thing.id(), claimed = thing.is_claimed(), "started");
@@ -147,6 +157,7 @@ impl<'a> Daemon<'a> {
             button,
             wifi,
             server,
+            clouds,
             names,
             announcement: None,
         })
@@ -163,6 +174,7 @@ impl<'a> Daemon<'a> {
             tokio::select! {
                 event = self.server.next() => self.handle_server(event),
                 report = self.wifi.next() => self.handle_wifi(report).await,
+                event = self.clouds.next() => self.handle_cloud(event),
                 press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
                 () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
                 () = at(draw_at) => self.draw(),
@@ -195,6 +207,29 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// What a cloud server says is judged by the machine; it never moves more than its own link.
+    fn handle_cloud(&mut self, event: CloudEvent) {
+        match event {
+            CloudEvent::Up { server } => {
+                info!(server = server.0, "cloud server connected");
+                self.thing.handle_cloud_up(server);
+            }
+            CloudEvent::Message { server, topic, payload } => {
+                let now = self.clock.now();
+                let verdict = self.thing.handle_cloud_message(server, &topic, &payload, now, ports!(self));
+                log_verdict(verdict, self.thing.counters().get(verdict.name()));
+            }
+            CloudEvent::Down { server, reason } => {
+                debug!(server = server.0, ?reason, "cloud server not connected");
+                self.thing.handle_cloud_down(server, reason);
+            }
+            CloudEvent::Subscribed { granted: true, .. } => {}
+            CloudEvent::Subscribed { server, granted: false, .. } => {
+                warn!(server = server.0, "the cloud server refuses a topic that it has registered");
+            }
+        }
+    }
+
     /// The server listens where the radio is, and nowhere else.
     async fn handle_wifi(&mut self, WifiReport { event, address }: WifiReport) {
         let event = match (event, address) {
@@ -208,6 +243,7 @@ impl<'a> Daemon<'a> {
             (WifiEvent::Joined, Some(address)) => {
                 if self.listen(address).await {
                     self.announce(address);
+                    self.reach_out();
                     event
                 } else {
                     WifiEvent::JoinFailed(JoinFailure::Other)
@@ -274,10 +310,17 @@ impl<'a> Daemon<'a> {
                 self.server.publish(&topic, &payload, Qos::AtMostOnce);
             }
             Action::EndSession(session) => self.server.close(session.into()),
-            // No cloud server is configured, so that the machine asks for none.
-            Action::Publish { path: action::Path::Cloud(_), .. }
-            | Action::SubscribeCloud { .. }
-            | Action::Register { .. } => {}
+            // What a link does not take is lost: whoever needs it asks again, and a registration is
+            // declared anew when the link comes up.
+            Action::Publish { path: action::Path::Cloud(server), topic, payload } => {
+                self.clouds.publish(server, &topic, payload, Delivery::AtMostOnce);
+            }
+            Action::SubscribeCloud { server, topic } => {
+                self.clouds.subscribe(server, &topic, Delivery::AtLeastOnce);
+            }
+            Action::Register { server, topic, payload } => {
+                self.clouds.publish(server, &topic, payload, Delivery::AtLeastOnce);
+            }
         }
     }
 
@@ -288,15 +331,23 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// SecT STEP 8.
+    fn reach_out(&mut self) {
+        if let Err(error) = self.clouds.start() {
+            warn!(%error, "no cloud server: the plug works at home alone");
+        }
+    }
+
     fn leave_the_air(&mut self) {
+        self.clouds.stop();
         self.server.stop_listening();
         self.announcement = None;
     }
 
     async fn stop(mut self) {
         self.draw();
-        self.leave_the_air();
-        self.server.shut_down(LAST_WORDS).await;
+        self.announcement = None;
+        tokio::join!(self.server.shut_down(LAST_WORDS), self.clouds.shut_down(LAST_WORDS));
         self.wifi.close();
         for (name, count) in self.thing.counters().iter() {
             debug!(name, count, "messages");
