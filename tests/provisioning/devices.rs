@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use openssl::nid::Nid;
 use openssl::x509::X509PurposeId;
+use sect::cloud::provision::folder::Folder;
 use serde_json::{Value, json};
 
 use crate::ID;
@@ -185,4 +186,33 @@ fn an_authority_for_things_certifies_no_server_and_the_other_way_around() {
     let why = factory.refused(&["device", "--authority", "servers", "--id", ID, "--out", "state"]);
     assert!(why.contains("this authority certifies servers"), "{why}");
     assert_eq!(factory.files().len(), 4, "the two authorities and nothing else");
+}
+
+#[test]
+fn two_processes_do_not_fill_one_folder() {
+    let factory = Factory::new();
+    let held = Folder::open(&factory.path("state")).expect("the first");
+    let device = ["device", "--authority", "manufacturer", "--id", ID, "--out", "state"];
+    assert!(factory.refused(&device).contains("another process is working in it"));
+    assert!(!factory.path("state/device.key").exists());
+    drop(held);
+    factory.must(&device);
+}
+
+#[test]
+fn what_root_writes_belongs_to_the_owner_of_the_folder() {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can give files away.
+        return;
+    }
+    let factory = Factory::new();
+    let state = factory.path("state");
+    fs::create_dir(&state).expect("made");
+    chown(&state, Some(12345), Some(54321)).expect("root may");
+    factory.must(&["device", "--authority", "manufacturer", "--id", ID, "--out", "state"]);
+    for name in ["device.key", "device.crt"] {
+        let found = fs::metadata(state.join(name)).expect("there");
+        assert_eq!((found.uid(), found.gid()), (12345, 54321), "{name}");
+    }
+    assert_eq!(factory.mode("state/device.key"), 0o600);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -10,7 +10,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
-use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameBuilder};
 use serde_json::json;
 
 use crate::ID;
@@ -25,6 +25,7 @@ struct Foreign {
     usage: KeyUsage,
     uses: Vec<&'static str>,
     digest: MessageDigest,
+    surprise: bool,
 }
 
 fn curve(nid: Nid) -> PKey<Private> {
@@ -48,6 +49,7 @@ impl Foreign {
             usage,
             uses: vec!["clientAuth"],
             digest: MessageDigest::sha256(),
+            surprise: false,
         }
     }
 
@@ -79,6 +81,12 @@ impl Foreign {
         builder.append_extension(constraints.build().expect("built")).expect("set");
         builder.append_extension(self.usage.build().expect("built")).expect("set");
         builder.append_extension(uses.build().expect("built")).expect("set");
+        if self.surprise {
+            let name = Asn1Object::from_str("2.5.29.54").expect("an object id");
+            let value = Asn1OctetString::new_from_bytes(&[2, 1, 0]).expect("bytes");
+            let extension = X509Extension::new_from_der(&name, true, &value).expect("an extension");
+            builder.append_extension(extension).expect("set");
+        }
         builder.sign(key, self.digest).expect("signed");
         builder.build().to_pem().expect("PEM")
     }
@@ -138,6 +146,7 @@ fn weak_foreign_and_nameless_certificates_are_refused_with_the_reason() {
             but(&|made| made.uses = vec!["clientAuth", "serverAuth"]),
             "its key usage does not fit: it must be for client authentication and nothing else",
         ),
+        (but(&|made| made.surprise = true), "it has the unknown critical extension 2.5.29.54"),
         (but(&|made| made.end = "20360101000000Z"), "it ends, and a thing's certificate must not"),
         (factory.read("manufacturer/authority.crt"), "it is an authority's certificate"),
         (factory.read("manufacturer/authority.key"), "not a certificate"),
