@@ -306,6 +306,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_authority_for_one_use_is_not_taken_for_one() {
+        let key = SigningKey::random(&mut Counter::new(1));
+        let made = |change: &dyn Fn(&mut CertificateParams)| {
+            let mut params = authority_params(Purpose::Things, "Example", &key.spki());
+            params.serial_number = Some(serial(&mut Counter::new(2)));
+            change(&mut params);
+            let made = params.self_signed(&Signer::new(&key)).expect("it encodes");
+            AuthorityCertificate::from_der(made.der()).map(|certificate| certificate.name().to_owned())
+        };
+        let usage = Err(Refusal::Usage("things or for servers"));
+        assert_eq!(made(&|_| ()), Ok("Example".to_owned()));
+        assert_eq!(made(&|params| params.is_ca = IsCa::ExplicitNoCa), Err(Refusal::NotAnAuthority));
+        assert_eq!(made(&|params| params.is_ca = IsCa::NoCa), Err(Refusal::NotAnAuthority));
+        let longer = |constraints| move |params: &mut CertificateParams| params.is_ca = IsCa::Ca(constraints);
+        assert_eq!(made(&longer(BasicConstraints::Unconstrained)), Err(Refusal::NotAnAuthority));
+        assert_eq!(made(&longer(BasicConstraints::Constrained(1))), Err(Refusal::NotAnAuthority));
+        let usages = |usages: &[KeyUsagePurpose]| {
+            let usages = usages.to_vec();
+            move |params: &mut CertificateParams| params.key_usages.clone_from(&usages)
+        };
+        assert_eq!(made(&usages(&[KeyUsagePurpose::CrlSign])), Err(Refusal::NotAnAuthority));
+        assert_eq!(made(&usages(&[])), Err(Refusal::NotAnAuthority));
+        assert_eq!(made(&|params| params.extended_key_usages.clear()), usage);
+        assert_eq!(
+            made(&|params| params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth)),
+            Err(Refusal::Usage("things or for servers"))
+        );
+        assert_eq!(
+            made(&|params| params.distinguished_name.push(DnType::OrganizationName, "More")),
+            Err(Refusal::NoName)
+        );
+        // What it issued is not self-signed.
+        let things = authority(Purpose::Things);
+        let issued = things.issue_device(&thing(), &mut Counter::new(5)).expect("its purpose");
+        assert_eq!(AuthorityCertificate::from_pem(&issued.certificate).err(), Some(Refusal::Foreign));
+    }
+
+    #[test]
     fn an_authority_certifies_one_kind_alone() {
         let mut rng = Counter::new(5);
         let (things, servers) = (authority(Purpose::Things), authority(Purpose::Servers));
