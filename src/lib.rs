@@ -19,10 +19,10 @@
 
 pub mod proto;
 
-#[cfg(feature = "edge")]
+#[cfg(any(feature = "edge", feature = "cloud"))]
 pub mod crash;
 
-#[cfg(feature = "edge")]
+#[cfg(any(feature = "edge", feature = "cloud"))]
 pub mod mqtt;
 
 #[cfg(feature = "edge")]

@@ -1,44 +1,27 @@
-//! The shell of the cloud server, which will carry messages that it cannot read (SecT STEP 8, 9, 14, 15).
+//! The shell of the cloud server, which carries messages that it cannot read (SecT STEP 8, 9, 14, 15).
 //!
-//! It is specified in `docs/protocol.md`, section 10. What is here is what comes before it: the
-//! authorities and certificates that it and its things need.
+//! Who may do what stands in [`crate::proto::cloud`], the MQTT of a session in
+//! [`crate::mqtt::server`]. Here are the sockets, TLS, the store and the limits. The server keeps no
+//! message: it hands each to those who are connected and may read its topic, and forgets it.
+//!
+//! A connection is one task: [`session`] polls it, [`router`] finds whom a message is for, a mailbox
+//! lies between two of them. Registrations go through one thread, [`registrar`], which makes them
+//! durable before it answers. [`listener`] bounds what strangers cost.
 
+pub mod args;
+pub mod config;
+mod daemon;
+mod listener;
+pub mod log;
+mod mailbox;
+mod main;
+mod metrics;
+mod places;
 pub mod provision;
+mod registrar;
+mod router;
+mod session;
+pub mod store;
+mod tls;
 
-use std::process::ExitCode;
-
-use clap::{Parser, Subcommand};
-
-/// The cloud server of SecT plugs, which sees nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "sect-cloud", version)]
-struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-enum Command {
-    /// Make authorities, server certificates and device certificates
-    Provision(provision::Args),
-}
-
-/// Reads the command line, does what it says and gives the exit status: 0, or 1 after an error, or 2
-/// for a wrong command line.
-#[must_use]
-pub fn main() -> ExitCode {
-    match Args::parse().command {
-        Some(Command::Provision(args)) => {
-            provision::run(args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
-        }
-        None => {
-            fail(&anyhow::anyhow!("the server is not part of this version; plugs are controlled on the home network"))
-        }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "the answer to a person who typed a command")]
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("sect-cloud: {error:#}");
-    ExitCode::FAILURE
-}
+pub use main::main;

@@ -2,5 +2,5 @@
 
 #[cfg(any(feature = "thing", feature = "controller"))]
 pub mod client;
-#[cfg(feature = "thing")]
+#[cfg(any(feature = "thing", feature = "cloud"))]
 pub mod server;

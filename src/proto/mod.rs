@@ -7,6 +7,7 @@
 pub mod action;
 pub mod aead;
 pub mod certificate;
+pub mod cloud;
 pub mod controller;
 pub mod credential;
 mod draw;

@@ -38,6 +38,12 @@ impl Open {
         let mut granted = Vec::new();
         let mut events = Vec::new();
         for (topic, qos) in asked {
+            if self.subscriptions.len() >= limit {
+                // Subscriptions whose right is gone deliver nothing and hold no place either.
+                for (lost, _) in self.subscriptions.extract_if(.., |(topic, _)| !policy.may_subscribe(topic)) {
+                    events.push(Event::Unsubscribed { topic: lost });
+                }
+            }
             let qos = if qos == WireQos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce };
             let room = self.subscriptions.len() < limit;
             let known = self.subscriptions.iter_mut().find(|(subscribed, _)| subscribed == topic);

@@ -143,7 +143,14 @@ impl Publication {
         }
     }
 
-    fn qos(&self) -> WireQos {
+    /// How it was published.
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        // QoS 2 has ended the session.
+        if self.wire_qos() == WireQos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce }
+    }
+
+    fn wire_qos(&self) -> WireQos {
         match &self.0 {
             Message::V3(publish) => publish.qos(),
             Message::V5(publish) => publish.qos(),
@@ -476,7 +483,7 @@ impl Session {
         if publication.retain() {
             return self.close(CloseReason::Retained);
         }
-        if publication.qos() == WireQos::ExactlyOnce {
+        if publication.wire_qos() == WireQos::ExactlyOnce {
             return self.close(CloseReason::ExactlyOnce);
         }
         let topic = publication.topic();

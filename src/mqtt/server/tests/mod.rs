@@ -236,6 +236,57 @@ fn only_the_one_topic_is_published_to() {
     assert_eq!(script.events(), [rejected, "published to d", rejected]);
 }
 
+/// Reads whatever begins with the name of somebody who is still allowed.
+struct Family {
+    allowed: &'static str,
+}
+
+impl Policy for Family {
+    fn connect(&mut self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn assign_client_id(&mut self) -> String {
+        "given".into()
+    }
+
+    fn may_publish(&self, topic: &str) -> bool {
+        self.may_subscribe(topic)
+    }
+
+    fn may_subscribe(&self, topic: &str) -> bool {
+        topic.starts_with(self.allowed)
+    }
+}
+
+#[test]
+fn several_topics_fit_and_those_whose_right_is_gone_make_room() {
+    let now = Instant::now();
+    let limits = SessionLimits { subscriptions: 2, ..SessionLimits::default() };
+    let mut session = Session::new(limits, now);
+    let mut policy = Family { allowed: "" };
+    let mut says = |session: &mut Session, bytes: &[u8], policy: &mut Family| {
+        session.handle_bytes(bytes, now, policy);
+        let output = session.output().to_vec();
+        session.handle_written(output.len(), now);
+        output
+    };
+    says(&mut session, &connect(4, "me", &[], 60), &mut policy);
+    let asked = subscribe(4, 1, &[("a1", 0), ("b1", 0), ("b2", 0)]);
+    assert_eq!(says(&mut session, &asked, &mut policy), b"\x90\x05\x00\x01\x00\x00\x80", "two fit");
+    policy.allowed = "b";
+    assert_eq!(session.publish("a1", b"x", Qos::AtMostOnce, now, &policy), Delivery::NotSubscribed);
+    assert_eq!(says(&mut session, &subscribe(4, 2, &[("b2", 0)]), &mut policy), b"\x90\x03\x00\x02\x00");
+    assert_eq!(
+        (session.is_subscribed("a1"), session.is_subscribed("b1"), session.is_subscribed("b2")),
+        (false, true, true)
+    );
+    let unsubscribed = std::iter::from_fn(|| session.poll_event())
+        .filter(|event| matches!(event, Event::Unsubscribed { topic } if topic == "a1"))
+        .count();
+    assert_eq!(unsubscribed, 1);
+}
+
 #[test]
 fn retained_messages_and_qos_2_end_the_session() {
     for (flags, reason, code) in [(1, CloseReason::Retained, 0x9a), (4, CloseReason::ExactlyOnce, 0x9b)] {
