@@ -143,4 +143,5 @@ fn the_passcode_is_not_drawn_into_the_journal() {
     let said = fs::read_to_string(place.path("journal")).expect("written");
     assert!(said.contains("set it to \"file\""), "{said}");
     assert!(!said.contains('┌'), "{said}");
+    assert!(!place.path("state").exists());
 }

@@ -50,14 +50,14 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen().context("could not listen for signals")?;
     make_runtime_dir(&config.runtime_dir)
         .with_context(|| format!("could not make the runtime folder {}", config.runtime_dir.display()))?;
-    let mut rng = clock::os_rng();
-    // First of all, for it fails where another daemon runs, whose display, button and radio are not ours.
-    let opened = match Store::open(&config.state_dir, || ThingIdentity::create(&mut rng).to_stored()) {
-        Err(error @ StoreError::InUse) => return Err(error).context("could not open the store"),
-        opened => opened,
-    };
     let mut display = display::open(config).context("could not open the display")?;
-    display.show(&Screen::Starting);
+
+    let mut rng = clock::os_rng();
+    let opened = Store::open(&config.state_dir, || ThingIdentity::create(&mut rng).to_stored());
+    // Where another daemon runs, what the display shows is not ours to change.
+    if !matches!(opened, Err(StoreError::InUse)) {
+        display.show(&Screen::Starting);
+    }
     let opened = match opened {
         Err(error @ (StoreError::ClaimedButLost | StoreError::Corrupt { .. })) => {
             return stand_by(error, &mut *display, stop).await;
