@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sect::mqtt::client::{Delivery, Destination, Link, LinkError};
+use sect::mqtt::client::{
+    CheckDates, CloudDestination, CloudError, CloudLogin, Delivery, Destination, Link, LinkError,
+};
 use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce, RequestId};
 use sect::proto::json;
@@ -13,6 +15,7 @@ use sect::proto::pairing::PAIR_IDENTITY;
 use sect::proto::pairing::binding::Binding;
 use sect::proto::pairing::controller::{Run, Step};
 use sect::proto::passcode::Passcode;
+use sect::proto::registration::cloud_password;
 use sect::proto::secret::SecretString;
 use sect::proto::time::Micros;
 use sect::proto::topic::{PAIR_C2T, PAIR_T2C};
@@ -20,6 +23,7 @@ use sect::proto::wifi::HomeNetwork;
 use sect::radio;
 use sect::thing::clock::os_rng;
 
+use super::cloud::Cloud;
 use super::{HOME_PASSPHRASE, HOME_SSID, Plug, wait_for};
 
 /// How long a step may take.
@@ -47,6 +51,22 @@ pub fn destination(address: SocketAddr, binding: &Binding) -> Destination {
         psk,
         login: Some(binding.credentials.clone()),
         client_id: client_id(),
+    }
+}
+
+/// The session that a binding opens at a cloud server.
+pub fn remote_destination(cloud: &Cloud, binding: &Binding) -> CloudDestination {
+    let pin = cloud.pki.servers.pin();
+    let user = binding.credentials.user.expose().to_owned();
+    let password = cloud_password(&binding.credentials, &binding.thing, &pin);
+    CloudDestination {
+        host: super::cloud::HOST.to_owned(),
+        port: cloud.for_controllers().port(),
+        pin,
+        login: CloudLogin::Password { user, password },
+        client_id: client_id(),
+        dates: CheckDates::Yes,
+        keep_alive_seconds: 30,
     }
 }
 
@@ -117,6 +137,8 @@ pub struct Said {
     pub ts: Micros,
     /// Its state.
     pub st: State,
+    /// What else an answer says.
+    pub result: Option<serde_json::Value>,
     /// The bytes.
     pub jwe: Vec<u8>,
 }
@@ -126,6 +148,16 @@ impl Line {
     pub async fn open(plug: &Plug, binding: &Binding) -> Result<Self, LinkError> {
         let mut link = Link::open(&destination(plug.home(), binding), PATIENCE).await?;
         link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE).await?;
+        let keys = binding.keys();
+        Ok(Self { link, binding: binding.clone(), c2t: keys.c2t, t2c: keys.t2c })
+    }
+
+    /// Opens a session at a cloud server, with the name and password that it knows the controller by.
+    pub async fn open_remote(cloud: &Cloud, binding: &Binding) -> Result<Self, CloudError> {
+        let mut link = Link::open_cloud(&remote_destination(cloud, binding), PATIENCE).await?;
+        link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE)
+            .await
+            .map_err(|error| CloudError::Closed(error.to_string()))?;
         let keys = binding.keys();
         Ok(Self { link, binding: binding.clone(), c2t: keys.c2t, t2c: keys.t2c })
     }
@@ -177,7 +209,7 @@ impl Line {
     }
 
     /// The answer to these bytes; what other sessions of this controller are told is passed over.
-    async fn answer_to(&mut self, request: &[u8]) -> Said {
+    pub async fn answer_to(&mut self, request: &[u8]) -> Said {
         let re = Some(envelope::request_id(request));
         loop {
             let said = self.hear().await;
@@ -185,6 +217,19 @@ impl Line {
                 return said;
             }
         }
+    }
+
+    /// Asks for the state, and gives up after a while: who asks through a server may ask in vain.
+    pub async fn try_status(&mut self, patience: Duration) -> Option<Said> {
+        tokio::time::timeout(patience, self.status()).await.ok()
+    }
+
+    /// Where the thing stands with its cloud servers, by what its status says.
+    pub async fn cloud_states(&mut self) -> Vec<(String, String)> {
+        let result = self.status().await.result.expect("a thing with cloud servers tells of them");
+        let clouds = result["clouds"].as_array().expect("a list").clone();
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        clouds.iter().map(|cloud| (text(&cloud["host"]), text(&cloud["state"]))).collect()
     }
 
     /// Switches as an honest controller does, and gives the command's bytes with the answer.
@@ -199,10 +244,11 @@ impl Line {
     fn read(&self, jwe: Vec<u8>) -> Said {
         let opened = Sealed::parse(&jwe).expect("an envelope").open(&self.t2c).expect("authentic");
         if let Ok(response) = json::read::<Response<'_>>(opened.bytes()) {
-            let Response { re, rc, boot, ts, st, .. } = response;
-            return Said { re: Some(re), rc: Some(rc), boot, ts, st, jwe };
+            let Response { re, rc, boot, ts, st, r } = response;
+            let result = r.map(|r| serde_json::from_str(r.get()).expect("JSON"));
+            return Said { re: Some(re), rc: Some(rc), boot, ts, st, result, jwe };
         }
         let Event { boot, ts, st, .. } = json::read::<Event<'_>>(opened.bytes()).expect("an event");
-        Said { re: None, rc: None, boot, ts, st, jwe }
+        Said { re: None, rc: None, boot, ts, st, result: None, jwe }
     }
 }

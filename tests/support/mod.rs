@@ -4,6 +4,7 @@
 // Each test crate uses its own part of it.
 #![allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "a failing test shows the log")]
 
+pub mod cloud;
 pub mod line;
 pub mod pki;
 
