@@ -10,7 +10,7 @@ use sect::proto::pairing::binding::Binding;
 use sect::proto::time::Micros;
 use support::cloud::Cloud;
 use support::line::{self, Line};
-use support::{Plug, SOON};
+use support::{Plug, SOON, wait_for};
 
 /// A plug at home with a cloud server, and its owner's keys.
 async fn at_home_with(cloud: &Cloud) -> (Plug, Binding) {
@@ -56,6 +56,7 @@ async fn a_plug_is_switched_through_the_cloud_server_by_the_same_bytes_as_at_hom
     // The same bytes at home: acted on once, and the same answer on both paths.
     let mut near = Line::open(&plug, &binding).await.expect("a session at home");
     plug.press("short");
+    wait_for("the button", || (!plug.outlet_is_on()).then_some(()));
     near.send(&command).await;
     loop {
         let heard = near.hear().await;
