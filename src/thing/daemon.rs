@@ -223,9 +223,11 @@ impl<'a> Daemon<'a> {
                 debug!(server = server.0, ?reason, "cloud server not connected");
                 self.thing.handle_cloud_down(server, reason);
             }
-            CloudEvent::Subscribed { granted: true, .. } => {}
+            CloudEvent::Subscribed { server, topic, granted: true } => {
+                self.thing.handle_cloud_subscribed(server, &topic);
+            }
             CloudEvent::Subscribed { server, granted: false, .. } => {
-                warn!(server = server.0, "the cloud server refuses a topic that it has registered");
+                warn!(server = server.0, "the cloud server refuses a topic that is ours");
             }
         }
     }

@@ -202,9 +202,20 @@ impl Thing {
 
     /// The link to a cloud server is up: the thing has proved who it is (SecT STEP 8).
     pub fn handle_cloud_up(&mut self, server: ServerId) {
-        if let Phase::Claimed { household, .. } = &self.phase {
-            let thing = self.core.identity.id();
-            self.registrar.handle_up(&mut self.core, server, |cloud| household.entries(&thing, cloud));
+        if self.is_claimed() {
+            self.registrar.handle_up(&mut self.core, server);
+        }
+    }
+
+    /// A cloud server took a subscription: what [`Action::SubscribeCloud`] asked for.
+    ///
+    /// With the first one the thing hears the server's answers, and registers (SecT STEP 9).
+    pub fn handle_cloud_subscribed(&mut self, server: ServerId, topic: &str) {
+        let thing = self.core.identity.id();
+        if let Phase::Claimed { household, .. } = &self.phase
+            && Registrar::is_answer(&thing, topic)
+        {
+            self.registrar.declare(&mut self.core, server, |cloud| household.entries(&thing, cloud));
         }
     }
 

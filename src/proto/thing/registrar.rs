@@ -118,11 +118,13 @@ impl Registrar {
         self.servers.iter().map(|server| (&server.cloud, server.state))
     }
 
-    /// A link is up: declares the list.
-    pub(super) fn handle_up(&mut self, core: &mut Core, server: ServerId, list: impl Fn(&CloudServer) -> Vec<Entry>) {
-        let topic = registration::down_topic(&core.identity.id());
-        core.actions.push_back(Action::SubscribeCloud { server, topic });
-        self.declare(core, server, list);
+    /// A link is up: the answers must be heard before anything is asked.
+    pub(super) fn handle_up(&mut self, core: &mut Core, server: ServerId) {
+        if let Some(entry) = self.servers.get_mut(server.0) {
+            entry.state = CloudState::Connecting;
+            let topic = registration::down_topic(&core.identity.id());
+            core.actions.push_back(Action::SubscribeCloud { server, topic });
+        }
     }
 
     /// The list has changed: declares it wherever a link is up.
@@ -134,7 +136,8 @@ impl Registrar {
         }
     }
 
-    fn declare(&mut self, core: &mut Core, server: ServerId, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+    /// Declares the list at one server.
+    pub(super) fn declare(&mut self, core: &mut Core, server: ServerId, list: impl Fn(&CloudServer) -> Vec<Entry>) {
         let Some(entry) = self.servers.get_mut(server.0) else { return };
         entry.state = CloudState::Registering;
         let set = RegSet { generation: self.generation, acl: list(&entry.cloud) };

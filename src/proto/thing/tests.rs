@@ -527,8 +527,15 @@ impl Bench {
         <[RegSet; 1]>::try_from(sets).map(|[set]| set).expect("one registration")
     }
 
-    fn confirm_registration(&mut self) {
+    /// A link comes up, and the thing hears the server.
+    fn link_up(&mut self) {
         self.thing.handle_cloud_up(SERVER);
+        let topic = down(self);
+        self.thing.handle_cloud_subscribed(SERVER, &topic);
+    }
+
+    fn confirm_registration(&mut self) {
+        self.link_up();
         let generation = self.registered().generation;
         let ok = json::encode(&RegOk { generation, refused: Vec::new() });
         assert_eq!(self.hear_cloud(&down(self), &ok), Verdict::Registered);
@@ -544,11 +551,12 @@ impl Bench {
 fn a_link_that_comes_up_gets_the_whole_list_and_only_then_the_topics() {
     let (mut bench, hand) = one_owner();
     bench.thing.handle_cloud_up(SERVER);
+    // An answer must not come before the thing listens.
+    let topic = down(&bench);
+    assert_eq!(bench.actions(), [Action::SubscribeCloud { server: SERVER, topic: topic.clone() }]);
+    bench.thing.handle_cloud_subscribed(SERVER, &topic);
     let actions = bench.actions();
-    let [Action::SubscribeCloud { topic, .. }, Action::Register { payload, .. }] = &actions[..] else {
-        panic!("{actions:?}")
-    };
-    assert_eq!(*topic, down(&bench));
+    let [Action::Register { payload, .. }] = &actions[..] else { panic!("{actions:?}") };
     let set: RegSet = json::read(payload).expect("a registration");
     let entry = Entry::of(&hand.record.topic, &hand.record.credentials, &bench.thing.id(), &cloud().pin);
     assert_eq!(set, RegSet { generation: 7, acl: vec![entry] });
@@ -611,7 +619,7 @@ fn a_hostile_cloud_server_moves_nothing_but_the_registration() {
 #[test]
 fn an_answer_to_an_earlier_list_says_nothing() {
     let (mut bench, _) = one_owner();
-    bench.thing.handle_cloud_up(SERVER);
+    bench.link_up();
     bench.actions();
     let old_ok = json::encode(&RegOk { generation: 6, refused: Vec::new() });
     let old_error = json::encode(&RegErr { generation: 9, of: 6, rc: ReturnCode::Stale });
@@ -633,7 +641,7 @@ fn a_thing_that_was_cloned_says_so_and_goes_beyond_its_clone_once_an_hour() {
     let _ = bench.hear_cloud(&down(&bench), &error(41));
     assert_eq!((bench.cloud_state(), bench.actions()), (CloudState::Clone, Vec::new()));
     bench.wait(3_600_000_000);
-    bench.thing.handle_cloud_up(SERVER);
+    bench.link_up();
     assert_eq!(bench.registered().generation, 41);
     let _ = bench.hear_cloud(&down(&bench), &error(41));
     assert_eq!(bench.vault.generations, [41, 42]);
@@ -666,7 +674,7 @@ fn a_status_tells_where_the_thing_stands_with_its_cloud_servers() {
 fn a_thing_that_nobody_owns_registers_nothing() {
     let mut bench = Bench::new(None);
     bench.actions();
-    bench.thing.handle_cloud_up(SERVER);
+    bench.link_up();
     assert_eq!(bench.hear_cloud("s/x/c", b"x"), Verdict::Dropped(Dropped::ForeignTopic));
     assert_eq!(bench.actions(), []);
 }
