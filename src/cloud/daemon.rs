@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -22,7 +21,7 @@ use super::registrar::{Registrar, Request};
 use super::router::Router;
 use super::session::{Shared, read};
 use super::store::Store;
-use super::tls::Tls;
+use super::tls::{Tls, TlsError};
 use crate::proto::cloud::Registry;
 
 /// Serves until SIGTERM or SIGINT.
@@ -31,7 +30,7 @@ use crate::proto::cloud::Registry;
 ///
 /// When it cannot start; once it serves, it does not give up.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
-    let tls = Tls::load(config)?;
+    let tls = load_tls(config)?;
     let (store, records) = Store::open(&config.state_dir)?;
     let registry = Arc::new(RwLock::new(Registry::from_records(records)));
     raise_descriptor_limit(config.limits.connections);
@@ -56,19 +55,20 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     });
     let places = Places::new(config.limits.connections, config.limits.connections_per_address);
     let turns = Arc::new(Semaphore::new(2 * thread::available_parallelism().map_or(1, usize::from)));
-    let door = |side, tls: Arc<ServerConfig>| {
+    let tls = Arc::new(RwLock::new(tls));
+    let door = |side| {
         Arc::new(Door {
             side,
             shared: shared.clone(),
             places: places.clone(),
-            tls: RwLock::new(tls),
+            tls: tls.clone(),
             arriving: Arc::new(Semaphore::new(config.limits.handshakes)),
             turns: turns.clone(),
             handshake_within: Duration::from_secs(config.limits.handshake_within_s.into()),
         })
     };
-    let things = door(Side::Things, tls.things);
-    let controllers = door(Side::Controllers, tls.controllers);
+    let things = door(Side::Things);
+    let controllers = door(Side::Controllers);
     drop(shared);
 
     let mut tasks = JoinSet::new();
@@ -102,10 +102,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = reload.recv() => match Tls::load(config) {
-                Ok(tls) => {
-                    *things.tls.write().unwrap_or_else(PoisonError::into_inner) = tls.things;
-                    *controllers.tls.write().unwrap_or_else(PoisonError::into_inner) = tls.controllers;
+            _ = reload.recv() => match load_tls(config) {
+                Ok(read) => {
+                    *tls.write().unwrap_or_else(PoisonError::into_inner) = read;
                     tracing::info!("certificates and key were read again");
                 }
                 Err(error) => tracing::error!(%error, "certificates and key stay as they were"),
@@ -127,6 +126,14 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         tracing::warn!("connections are still open; nothing is lost by that");
     }
     Ok(())
+}
+
+fn load_tls(config: &Config) -> Result<Tls, TlsError> {
+    let tls = Tls::load(config)?;
+    if tls.out_of_date {
+        tracing::warn!("the server's certificate does not hold now: controllers refuse it; renew it, then send SIGHUP");
+    }
+    Ok(tls)
 }
 
 async fn sweep(registrar: mpsc::Sender<Request>) {

@@ -13,7 +13,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -22,7 +21,7 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use super::places::{Full, Place, Places};
 use super::session::{Conversation, Shared, Visitor};
-use super::tls::thing_of;
+use super::tls::Tls;
 
 /// Who a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub(super) struct Door {
     pub(super) shared: Arc<Shared>,
     pub(super) places: Arc<Places>,
     /// Replaced when certificates are read again.
-    pub(super) tls: RwLock<Arc<ServerConfig>>,
+    pub(super) tls: Arc<RwLock<Tls>>,
     /// Connections that have not logged in.
     pub(super) arriving: Arc<Semaphore>,
     /// Handshakes that compute.
@@ -99,7 +98,13 @@ impl Door {
         let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
         let _ = rustix::net::sockopt::set_tcp_keepidle(&stream, KEEP_IDLE);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
-        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tls = {
+            let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
+            match self.side {
+                Side::Things => tls.things.clone(),
+                Side::Controllers => tls.controllers.clone(),
+            }
+        };
         let accept = Box::pin(in_turns(TlsAcceptor::from(tls).accept(stream), &self.turns));
         let stream = match timeout(self.handshake_within, accept).await {
             Ok(Ok(stream)) => stream,
@@ -117,8 +122,10 @@ impl Door {
         let visitor = match self.side {
             Side::Controllers => Visitor::Controller,
             Side::Things => {
+                let _turn = self.turns.acquire().await;
                 let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let Some(thing) = certificate.and_then(thing_of) else {
+                let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
+                let Some(thing) = certificate.and_then(|certificate| tls.manufacturers.thing_of(certificate)) else {
                     metrics.denials.identity.one();
                     return None;
                 };

@@ -21,6 +21,9 @@ pub fn main() -> ExitCode {
             provision::run(args).map_or_else(|error| fail(&format_args!("{error:#}"), 1), |()| ExitCode::SUCCESS)
         }
         Some(Command::CheckConfig { .. }) => match load().map(|config| tls::Tls::load(&config)) {
+            Ok(Ok(tls)) if tls.out_of_date => {
+                fail(&"the server's certificate does not hold now; renew it with `sect-cloud provision`", 2)
+            }
             Ok(Ok(_)) => {
                 say("ok");
                 ExitCode::SUCCESS

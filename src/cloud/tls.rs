@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -11,19 +12,30 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{NamedGroup, RootCertStore, ServerConfig, SignatureAlgorithm, SignatureScheme};
 use thiserror::Error;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-use x509_cert::der::asn1::{PrintableStringRef, Utf8StringRef};
-use x509_cert::der::oid::ObjectIdentifier;
-use x509_cert::ext::pkix::BasicConstraints;
 
 use super::config::Config;
+use super::provision::profile::Refusal;
+use super::provision::{AuthorityCertificate, Purpose};
 use crate::proto::id::ThingId;
 
 /// The TLS side of both ports.
 pub(super) struct Tls {
     pub(super) things: Arc<ServerConfig>,
     pub(super) controllers: Arc<ServerConfig>,
+    pub(super) manufacturers: Manufacturers,
+    /// The server's certificate does not hold now: controllers refuse it, things do not look.
+    pub(super) out_of_date: bool,
+}
+
+/// Who certifies things.
+pub(super) struct Manufacturers(Vec<AuthorityCertificate>);
+
+impl Manufacturers {
+    /// The thing that a certificate names. TLS has checked its chain; this asks for the rest: P-256
+    /// alone, one name, one use.
+    pub(super) fn thing_of(&self, certificate: &CertificateDer<'_>) -> Option<ThingId> {
+        self.0.iter().find_map(|authority| authority.check_device(certificate).ok())
+    }
 }
 
 /// Why the server has no TLS.
@@ -35,6 +47,9 @@ pub(super) enum TlsError {
     /// A file holds something else.
     #[error("{}: {problem}", path.display())]
     Content { path: PathBuf, problem: &'static str },
+    /// A certificate does not count.
+    #[error("{}: {refusal}", path.display())]
+    Certificate { path: PathBuf, refusal: Refusal },
     /// The TLS library refuses what it was given.
     #[error("{}: {source}", path.display())]
     Refused { path: PathBuf, source: rustls::Error },
@@ -46,7 +61,7 @@ impl Tls {
         let provider = Arc::new(provider());
         let chain_path = &config.server.certificate_chain;
         let chain = certificates(chain_path)?;
-        check_chain(chain_path, &chain)?;
+        let out_of_date = check_chain(chain_path, &chain)?;
         let key_path = &config.server.private_key;
         let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| pem_error(key_path, error))?;
         let refused = |path: &Path| {
@@ -62,11 +77,10 @@ impl Tls {
 
         let ca_path = &config.things.manufacturer_ca;
         let mut roots = RootCertStore::empty();
-        for authority in certificates(ca_path)? {
-            if !is_authority(&authority) {
-                return Err(content(ca_path, "this is not the certificate of a P-256 authority"));
-            }
-            roots.add(authority).map_err(refused(ca_path))?;
+        let mut manufacturers = Vec::new();
+        for certificate in certificates(ca_path)? {
+            manufacturers.push(authority(ca_path, &certificate, Purpose::Things)?);
+            roots.add(certificate).map_err(refused(ca_path))?;
         }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             // Whose certificates are asked for is nobody's business, and would cost every plug bytes.
@@ -87,21 +101,13 @@ impl Tls {
             config.max_early_data_size = 0;
             Ok(Arc::new(config))
         };
-        Ok(Self { things: build(verifier)?, controllers: build(WebPkiClientVerifier::no_client_auth())? })
+        Ok(Self {
+            things: build(verifier)?,
+            controllers: build(WebPkiClientVerifier::no_client_auth())?,
+            manufacturers: Manufacturers(manufacturers),
+            out_of_date,
+        })
     }
-}
-
-/// The thing that a verified certificate names: its one common name, 16 lowercase hexadecimal digits.
-pub(super) fn thing_of(certificate: &CertificateDer<'_>) -> Option<ThingId> {
-    let certificate = Certificate::from_der(certificate).ok()?;
-    let mut names = certificate.tbs_certificate().subject().iter().filter(|name| name.oid == COMMON_NAME);
-    let (name, None) = (names.next()?, names.next()) else { return None };
-    let utf8 = name.value.decode_as::<Utf8StringRef<'_>>().map(|text| text.as_str().parse());
-    let parsed = match utf8 {
-        Ok(parsed) => parsed,
-        Err(_) => name.value.decode_as::<PrintableStringRef<'_>>().ok()?.as_str().parse(),
-    };
-    parsed.ok()
 }
 
 /// ring with X25519, ECDSA over P-256 and TLS 1.3's suites, and nothing weaker (protocol section 2).
@@ -123,21 +129,31 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .map_err(|error| pem_error(path, error))
 }
 
-/// Clients pin the CA's key and know nothing else of it, so it must come with the chain.
-fn check_chain(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), TlsError> {
-    match chain {
-        [server, .., authority] if is_authority(authority) && !is_authority(server) => Ok(()),
-        _ => Err(content(path, "the server's certificate must come first and that of its CA last")),
+/// Clients pin the CA's key and know nothing else of it, so it must come with the chain. Whether the
+/// server's certificate does not hold now.
+fn check_chain(path: &Path, chain: &[CertificateDer<'_>]) -> Result<bool, TlsError> {
+    let [server, last] = chain else {
+        return Err(content(path, "there must be two certificates in it: the server's, then that of its CA"));
+    };
+    match authority(path, last, Purpose::Servers)?.check_server(server, SystemTime::now()) {
+        Ok(_) => Ok(false),
+        Err(Refusal::Period) => Ok(true),
+        Err(refusal) => Err(TlsError::Certificate { path: path.to_owned(), refusal }),
     }
 }
 
-/// Whether a certificate is an authority's, over a P-256 key.
-fn is_authority(certificate: &CertificateDer<'_>) -> bool {
-    let Ok(certificate) = Certificate::from_der(certificate) else { return false };
-    let tbs = certificate.tbs_certificate();
-    let curve = tbs.subject_public_key_info().algorithm.parameters.as_ref().map(|curve| curve.decode_as());
-    matches!(curve, Some(Ok(P256)))
-        && matches!(tbs.get_extension::<BasicConstraints>(), Ok(Some((_, BasicConstraints { ca: true, .. }))))
+fn authority(path: &Path, certificate: &[u8], purpose: Purpose) -> Result<AuthorityCertificate, TlsError> {
+    match AuthorityCertificate::from_der(certificate) {
+        Ok(authority) if authority.purpose() == purpose => Ok(authority),
+        Ok(_) => Err(TlsError::Certificate {
+            path: path.to_owned(),
+            refusal: Refusal::Usage(match purpose {
+                Purpose::Things => "things",
+                Purpose::Servers => "servers",
+            }),
+        }),
+        Err(refusal) => Err(TlsError::Certificate { path: path.to_owned(), refusal }),
+    }
 }
 
 fn content(path: &Path, problem: &'static str) -> TlsError {
@@ -150,8 +166,3 @@ fn pem_error(path: &Path, error: pem::Error) -> TlsError {
         _ => content(path, "this is not the PEM file that belongs here"),
     }
 }
-
-/// id-at-commonName (RFC 5280 appendix A).
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-/// prime256v1 (RFC 5480 section 2.1.1.1).
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
