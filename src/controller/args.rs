@@ -70,6 +70,14 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", env = "SECT_INTERFACE")]
     pub interface: Option<String>,
 
+    /// Goes by the home network alone
+    #[arg(long, global = true, conflicts_with = "remote")]
+    pub local: bool,
+
+    /// Goes by the plug's cloud servers alone, as from elsewhere
+    #[arg(long, global = true, conflicts_with = "address")]
+    pub remote: bool,
+
     /// Seconds to wait for a plug: 10 unless given, but 3 for `discover` and 90 for `pair`
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
@@ -100,7 +108,7 @@ A plug announces no name of its own. One that is yours is recognised by its key.
     List,
 
     /// Shows whether a plug is on, who switched it last, and since when
-    #[command(after_help = "Examples:\n  sect status\n  sect status --device Kitchen --json")]
+    #[command(after_help = STATUS_HELP)]
     Status,
 
     /// Switches a plug on
@@ -123,6 +131,10 @@ Examples:
 
 With --json each line is one JSON object. Other `sect` commands can run meanwhile.")]
     Watch,
+
+    /// Looks at every step of the way to a plug, and says what to do where one fails
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor,
 
     /// Removes a plug from your keyring; the plug itself is not unpaired
     #[command(after_help = "\
@@ -158,6 +170,23 @@ Real processes, sockets and keys, in a temporary folder and on loopback alone.")
         folder: PathBuf,
     },
 }
+
+const STATUS_HELP: &str = "\
+Examples:
+  sect status
+  sect status --device Kitchen --json
+  sect status --remote
+
+A plug that has a cloud server is asked by both ways at once; each is shown with its time, or with
+the reason why no answer came by it.";
+
+const DOCTOR_HELP: &str = "\
+Examples:
+  sect doctor
+  sect doctor --device Kitchen --json
+
+Checks the keyring, the home network, the plug there, and each of its cloud servers step by step.
+Ends with the exit code of the first step that failed; nothing is switched.";
 
 const SWITCH_HELP: &str = "\
 Examples:

@@ -2,11 +2,12 @@
 //! [`crate::proto::pairing`].
 //!
 //! Reading order: [`args`] says what can be asked for, [`commands`] does it. [`keyring`] keeps what a
-//! pairing gave, [`reach`] finds the thing and opens the link, [`session`] drives the pure machine over it.
+//! pairing gave, [`reach`] finds the thing at home, [`cloud`] goes by its cloud servers, [`session`] drives the pure machine over both.
 
 pub mod addresses;
 pub mod args;
 pub mod clock;
+pub mod cloud;
 pub mod commands;
 pub mod discover;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! Finding a thing and opening the link to it (SecT STEP 10-12).
+//! Finding a thing on the home network and opening the link to it (SecT STEP 10-12).
 //!
 //! Every address is a hint: the last good one, what discovery brings, what the user said. All are tried
 //! at the same time, and the first that proves the thing's PSK is the thing.
@@ -34,17 +34,30 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Where to look.
 #[derive(Debug, Clone)]
-pub struct Search<'a> {
+pub struct Search {
     /// Look here alone.
-    pub address: Option<&'a str>,
+    pub address: Option<String>,
     /// Browse this network interface alone.
-    pub interface: Option<&'a str>,
+    pub interface: Option<String>,
     /// Where things were last.
-    pub addresses: &'a Addresses,
+    pub addresses: Addresses,
     /// How long to look.
     pub patience: Duration,
     /// Whether a refusal may turn into a welcome: the thing is on its way.
     pub insist: bool,
+    /// By which ways.
+    pub ways: Ways,
+}
+
+/// By which ways a thing is to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ways {
+    /// All that there are.
+    All,
+    /// The home network alone.
+    Local,
+    /// The cloud servers alone.
+    Remote,
 }
 
 /// An open link, and where it leads.
@@ -84,10 +97,10 @@ pub fn draw_client_id() -> String {
 /// # Errors
 ///
 /// A [`Failure`] in a householder's words.
-pub async fn reach(entry: &Entry, search: &Search<'_>) -> Result<Reached, Failure> {
+pub async fn reach(entry: &Entry, search: &Search) -> Result<Reached, Failure> {
     let deadline = Instant::now() + search.patience;
     let mut hunt = Hunt::new(&entry.binding, search.patience);
-    let found = match search.address {
+    let found = match &search.address {
         Some(text) => {
             let candidates = timeout_at(deadline, resolve(text)).await.map_err(|_| {
                 Failure::new(Exit::Timeout, format!("the name {text} could not be looked up in time"))
@@ -103,7 +116,7 @@ pub async fn reach(entry: &Entry, search: &Search<'_>) -> Result<Reached, Failur
             match timeout_at((Instant::now() + head_start).min(deadline), hunt.first_success()).await {
                 Ok(reached) => Some(reached),
                 Err(_) => {
-                    let browse = Browse::start(search.interface).map_err(|error| {
+                    let browse = Browse::start(search.interface.as_deref()).map_err(|error| {
                         Failure::new(Exit::Other, error.to_string()).next("say where the plug is with --address")
                     })?;
                     hunt.run(Some(browse), deadline, true).await
@@ -228,7 +241,7 @@ impl<'a> Hunt<'a> {
         }
     }
 
-    fn failure(&self, entry: &Entry, search: &Search<'_>) -> Failure {
+    fn failure(&self, entry: &Entry, search: &Search) -> Failure {
         let alias = &entry.alias;
         if let Some((_, LinkError::LoginRefused(_))) =
             self.failures.iter().find(|(_, error)| matches!(error, LinkError::LoginRefused(_)))
@@ -236,7 +249,7 @@ impl<'a> Hunt<'a> {
             return Failure::new(Exit::Denied, format!("{alias} refused your login"))
                 .next("were you removed from its users? Its owner can tell");
         }
-        match (search.address, self.failures.last()) {
+        match (&search.address, self.failures.last()) {
             (Some(_), Some((address, error))) => of_link(alias.as_str(), *address, error),
             (Some(text), None) => Failure::new(Exit::Timeout, format!("{alias} did not answer at {text} in time"))
                 .next("is it plugged in, and is that still its address?"),
@@ -318,17 +331,18 @@ mod tests {
         let addresses = Addresses::at(folder.path().join("addresses.json"));
         let mut search = Search {
             address: None,
-            interface: Some("lo"),
-            addresses: &addresses,
+            interface: Some("lo".to_owned()),
+            addresses: addresses.clone(),
             patience: Duration::from_millis(300),
             insist: false,
+            ways: Ways::Local,
         };
         let entry = entry("Kitchen", 1);
 
         // Takes connections into its backlog and never says a word.
         let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = mute.local_addr().expect("bound").to_string();
-        search.address = Some(&address);
+        search.address = Some(address);
         let failure = reach(&entry, &search).await.expect_err("mute");
         assert_eq!(failure.exit, Exit::Timeout, "{failure:?}");
 

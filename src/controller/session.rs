@@ -1,30 +1,53 @@
-//! One bound thing, asked over one link (SecT STEP 12-15): the machine decides, this moves the bytes
-//! and waits.
+//! One bound thing, asked by all ways at once (SecT STEP 12-15): the machine decides, this moves the
+//! bytes and waits.
+//!
+//! The same bytes go out on each way as soon as it is open, and the first answer completes a request; the
+//! answer by a second way shows that both work (protocol section 6).
 
+mod way;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use self::way::{News, Way};
 use super::clock::{self, Rng};
 use super::exit::{Exit, Failure};
 use super::keyring::{Entry, KeyringError, Locked};
-use crate::mqtt::client::{Delivery, Link, LinkError};
-use crate::proto::controller::{Controller, ControllerEvent, Path, RequestHandle, Verdict};
+use super::reach::{Search, Ways};
+use crate::mqtt::client::LinkError;
+use crate::proto::controller::{Controller, ControllerEvent, Ignored, Path, RequestHandle, Verdict, WAIT};
 use crate::proto::message::{Operation, ReturnCode, State};
-use crate::proto::pairing::binding::Binding;
 use crate::proto::time::Micros;
 
-/// How long the subscription may take.
-const SUBSCRIBE: Duration = Duration::from_secs(5);
+/// How long the answers by the other ways are waited for after the first one.
+const FURTHER_ANSWERS: Duration = Duration::from_millis(1500);
+/// Requests whose bytes are kept for a way that opens late.
+const REMEMBERED: usize = 8;
 
-/// A link with the machine above it.
-#[derive(Debug)]
+/// All ways to a thing, with the machine above them.
 pub struct Session {
-    link: Link,
+    ways: Vec<Way>,
     controller: Controller,
     publish_to: String,
     rng: Rng,
+    /// What was sent in the last 10 s, and when.
+    sent: VecDeque<(RequestHandle, Vec<u8>, Micros)>,
+    /// The newest request that was answered.
+    answered: Option<RequestHandle>,
+    events: VecDeque<ControllerEvent>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
 }
 
 /// What the thing answered.
@@ -38,12 +61,27 @@ pub struct Answer {
     pub round_trip: Duration,
     /// How long the outlet has been in that state, where thing time is known.
     pub lasting: Option<Duration>,
+    /// The way by which the answer came first.
+    pub path: Path,
+    /// Where the thing is on the home network, where it was reached there.
+    pub address: Option<SocketAddr>,
+}
+
+/// How one way did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayReport {
+    /// Which kind of way.
+    pub path: Path,
+    /// Where it leads, where that is known.
+    pub at: String,
+    /// How long the answer took by this way, or why there was none.
+    pub outcome: Result<Duration, String>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// The link did not open, or ended.
+    /// The last way has ended.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The thing did not answer; the request has not switched anything and never will.
@@ -55,19 +93,37 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Subscribes to what the thing says to this controller.
+    /// Opens all ways that are wanted, and returns when one is open; the others follow by themselves.
     ///
     /// # Errors
     ///
-    /// [`LinkError`].
-    pub async fn open(mut link: Link, binding: &Binding) -> Result<Self, LinkError> {
-        link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, SUBSCRIBE).await?;
-        Ok(Self {
-            link,
+    /// A [`Failure`] in a householder's words when none opens.
+    pub async fn open(entry: &Entry, search: &Search) -> Result<Self, Failure> {
+        if search.ways == Ways::Remote && entry.binding.clouds.is_empty() {
+            return Err(Failure::new(Exit::Usage, format!("{} has no cloud server", entry.alias))
+                .next("leave out --remote; a plug names its cloud servers when it is paired"));
+        }
+        let mut session = Self::over(Way::all(entry, search), entry);
+        while !session.ways.iter().any(Way::is_open) {
+            if !session.ways.iter().any(Way::has_hope) {
+                return Err(session.no_way());
+            }
+            session.next_news().await;
+        }
+        Ok(session)
+    }
+
+    fn over(ways: Vec<Way>, entry: &Entry) -> Self {
+        let binding = &entry.binding;
+        Self {
+            ways,
             controller: Controller::new(binding.keys()),
             publish_to: binding.topic.c2t(),
             rng: clock::rng(),
-        })
+            sent: VecDeque::new(),
+            answered: None,
+            events: VecDeque::new(),
+        }
     }
 
     /// Asks for the state.
@@ -89,8 +145,8 @@ impl Session {
         let asked = self.controller.request(operation, clock::now(), &mut self.rng);
         loop {
             match self.next_event().await? {
-                ControllerEvent::Answered { handle, rc, state, round_trip, .. } if handle == asked => {
-                    return Ok(self.answer(rc, state, round_trip));
+                ControllerEvent::Answered { handle, rc, state, round_trip, path, .. } if handle == asked => {
+                    return Ok(self.answer(rc, state, round_trip, path));
                 }
                 ControllerEvent::NotSent { handle } | ControllerEvent::Replaced { handle } if handle == asked => {
                     return Err(SessionError::Silent);
@@ -104,18 +160,42 @@ impl Session {
         }
     }
 
+    /// How each way did for the newest answered request; waits a little for those that have not answered
+    /// yet (SecT STEP 15: two identical answers mean that both paths work).
+    pub async fn ways(&mut self) -> Vec<WayReport> {
+        let deadline = Instant::now() + FURTHER_ANSWERS;
+        let Some(handle) = self.answered else { return Vec::new() };
+        while self.ways.iter().any(|way| way.has_hope() && way.round_trip(handle).is_none()) {
+            // What else happens meanwhile is nobody's question. Without any way left there is nothing to wait for.
+            if !matches!(timeout_at(deadline, self.next_event()).await, Ok(Ok(_))) {
+                break;
+            }
+        }
+        let report = |way: &Way| WayReport {
+            path: way.path,
+            at: way.at.clone(),
+            outcome: match (way.round_trip(handle), way.closed(), way.is_open()) {
+                (Some(time), _, _) => Ok(time),
+                (None, Some(failure), _) => Err(failure.message.clone()),
+                (None, None, true) => Err("connected, but the plug does not answer there".to_owned()),
+                (None, None, false) => Err(match way.path {
+                    Path::Local => "not found on this network so far".to_owned(),
+                    Path::Cloud => "not connected so far".to_owned(),
+                }),
+            },
+        };
+        self.ways.iter().map(report).collect()
+    }
+
     /// Waits for whatever happens next.
     ///
     /// # Errors
     ///
-    /// [`LinkError`] when the link has ended.
+    /// [`LinkError`] when the last way has ended.
     pub async fn next_event(&mut self) -> Result<ControllerEvent, LinkError> {
         loop {
-            while let Some(transmit) = self.controller.poll_transmit(clock::now()) {
-                tracing::trace!(attempt = transmit.attempt, "request sent");
-                self.link.publish(&self.publish_to, Delivery::AtMostOnce, transmit.payload).await?;
-            }
-            if let Some(event) = self.controller.poll_event() {
+            self.transmit();
+            if let Some(event) = self.events.pop_front().or_else(|| self.controller.poll_event()) {
                 return Ok(event);
             }
             let alarm = self.controller.poll_timeout();
@@ -126,15 +206,7 @@ impl Session {
                 }
             };
             tokio::select! {
-                received = self.link.receive() => {
-                    let payload = received?.payload;
-                    let verdict =
-                        self.controller.handle_message(Path::Local, &payload, clock::now(), &mut self.rng);
-                    match verdict {
-                        Verdict::Ignored(reason) => tracing::debug!(%reason, "message ignored"),
-                        taken => tracing::trace!(?taken, "message taken"),
-                    }
-                }
+                news = next_news(&mut self.ways) => self.handle_news(news)?,
                 () = alarm => self.controller.handle_timeout(clock::now(), &mut self.rng),
             }
         }
@@ -148,14 +220,100 @@ impl Session {
 
     /// Says goodbye.
     pub async fn close(self) {
-        self.link.close().await;
+        futures_util::future::join_all(self.ways.into_iter().map(Way::close)).await;
+    }
+
+    async fn next_news(&mut self) {
+        let news = next_news(&mut self.ways).await;
+        // Nothing was sent yet, so that nothing can be lost.
+        let _ = self.handle_news(news);
+    }
+
+    fn handle_news(&mut self, (place, news): (usize, News)) -> Result<(), LinkError> {
+        match news {
+            News::Opened => {
+                let now = clock::now();
+                for (handle, payload, at) in &self.sent {
+                    if now.since(*at) < WAIT {
+                        self.ways[place].publish(&self.publish_to, *handle, payload.clone(), now);
+                    }
+                }
+                Ok(())
+            }
+            News::Message(publication) => {
+                self.handle_message(place, &publication.payload);
+                Ok(())
+            }
+            News::Closed(Some(error)) if !self.ways.iter().any(Way::has_hope) => Err(error),
+            News::Closed(None) if !self.ways.iter().any(Way::has_hope) => {
+                Err(LinkError::Lost("no way is left".to_owned()))
+            }
+            News::Closed(_) => Ok(()),
+        }
+    }
+
+    fn handle_message(&mut self, place: usize, payload: &[u8]) {
+        let now = clock::now();
+        let path = self.ways[place].path;
+        let verdict = self.controller.handle_message(path, payload, now, &mut self.rng);
+        match verdict {
+            Verdict::Ignored(reason) => tracing::debug!(%reason, ?path, "message ignored"),
+            taken => tracing::trace!(?taken, ?path, "message taken"),
+        }
+        // A second cloud server is no second path for the machine, but its answer says that it works.
+        if let (Verdict::Ignored(Ignored::AnsweredBefore), Some(handle)) = (verdict, self.answered) {
+            self.ways[place].heard(handle, now);
+        }
+        while let Some(event) = self.controller.poll_event() {
+            match &event {
+                ControllerEvent::Answered { handle, .. } | ControllerEvent::Status { handle, .. } => {
+                    self.answered = Some(*handle);
+                    self.ways[place].heard(*handle, now);
+                }
+                ControllerEvent::BothPaths { handle, .. } => self.ways[place].heard(*handle, now),
+                _ => {}
+            }
+            self.events.push_back(event);
+        }
+    }
+
+    /// The same bytes on every way that is open; on the others as soon as they are.
+    fn transmit(&mut self) {
+        let now = clock::now();
+        while let Some(transmit) = self.controller.poll_transmit(now) {
+            tracing::trace!(attempt = transmit.attempt, "request sent");
+            for way in &mut self.ways {
+                way.publish(&self.publish_to, transmit.handle, transmit.payload.clone(), now);
+            }
+            self.sent.retain(|(handle, ..)| *handle != transmit.handle);
+            if self.sent.len() == REMEMBERED {
+                self.sent.pop_front();
+            }
+            self.sent.push_back((transmit.handle, transmit.payload, now));
+        }
+    }
+
+    /// Why there is no way at all.
+    fn no_way(&self) -> Failure {
+        let closed = |path| self.ways.iter().filter(move |way| way.path == path).find_map(Way::closed);
+        match (closed(Path::Local), closed(Path::Cloud)) {
+            (Some(local), Some(cloud)) => {
+                // What a cloud server says of this controller, or of itself, weighs more than that nobody is at home.
+                let weighs = matches!(cloud.exit, Exit::Denied | Exit::Crypto);
+                let (exit, next) = if weighs { (cloud.exit, &cloud.next) } else { (local.exit, &local.next) };
+                let message = format!("{}; and from elsewhere: {}", local.message, cloud.message);
+                Failure { exit, message, next: next.clone() }
+            }
+            (Some(only), None) | (None, Some(only)) => only.clone(),
+            (None, None) => Failure::new(Exit::NotFound, "there is no way to it"),
+        }
     }
 
     async fn status_answer(&mut self, asked: RequestHandle) -> Result<Option<Answer>, SessionError> {
         loop {
             match self.next_event().await? {
-                ControllerEvent::Status { handle, rc, state, round_trip, .. } if handle == asked => {
-                    return Ok(Some(self.answer(rc, state, round_trip)));
+                ControllerEvent::Status { handle, rc, state, round_trip, path, .. } if handle == asked => {
+                    return Ok(Some(self.answer(rc, state, round_trip, path)));
                 }
                 ControllerEvent::StatusUnanswered { handle } if handle == asked => return Ok(None),
                 _ => {}
@@ -163,10 +321,24 @@ impl Session {
         }
     }
 
-    fn answer(&self, rc: ReturnCode, state: State, round_trip: Duration) -> Answer {
+    fn answer(&self, rc: ReturnCode, state: State, round_trip: Duration, path: Path) -> Answer {
         let lasting = self.lasting(state.since);
-        Answer { rc, state, round_trip, lasting }
+        let address = self.ways.iter().find_map(Way::address);
+        Answer { rc, state, round_trip, lasting, path, address }
     }
+}
+
+/// The next thing that happens on any way, and on which.
+async fn next_news(ways: &mut [Way]) -> (usize, News) {
+    poll_fn(|context| {
+        for (place, way) in ways.iter_mut().enumerate() {
+            if let Poll::Ready(news) = way.poll(context) {
+                return Poll::Ready((place, news));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Runs a request for at most `patience`, where the user gave one.

@@ -3,41 +3,31 @@
 use super::{Context, LOCK_PATIENCE};
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, Locked};
-use crate::controller::reach::{self, Reached, Search};
-use crate::controller::session::{self, Session, SessionError};
+use crate::controller::reach::Search;
+use crate::controller::session::{self, Session};
 
 /// The entry is what the keyring held after the lock was taken, so no other process changes it.
 pub(super) struct Bound<'a> {
     pub(super) place: Locked<'a>,
     pub(super) entry: Entry,
     pub(super) session: Session,
-    pub(super) address: std::net::SocketAddr,
 }
 
 impl<'a> Bound<'a> {
     /// Locks the plug's place in the keyring, finds the plug and opens a session.
-    pub(super) async fn open(keyring: &'a Keyring, entry: Entry, search: &Search<'_>) -> Result<Self, Failure> {
+    pub(super) async fn open(keyring: &'a Keyring, entry: Entry, search: &Search) -> Result<Self, Failure> {
         let place = keyring.lock(&entry.binding.thing, LOCK_PATIENCE).await?;
         // Another process may have confirmed or forgotten it while this one waited.
         let gone = || Failure::new(Exit::NotFound, format!("{} was forgotten just now", entry.alias));
         let entry = place.read()?.ok_or_else(gone)?;
-        let (session, address) = open(&entry, search).await?;
-        Ok(Self { place, entry, session, address })
+        let session = Session::open(&entry, search).await?;
+        Ok(Self { place, entry, session })
     }
 
     /// The plug answered: an unconfirmed pairing is confirmed by that (protocol section 7).
     pub(super) fn answered(&mut self) -> Result<(), Failure> {
         Ok(session::confirm(&self.place, &mut self.entry)?)
     }
-}
-
-/// Finds a plug and opens a session.
-pub(super) async fn open(entry: &Entry, search: &Search<'_>) -> Result<(Session, std::net::SocketAddr), Failure> {
-    let Reached { link, address } = reach::reach(entry, search).await?;
-    let session = Session::open(link, &entry.binding)
-        .await
-        .map_err(|error| session::failure(entry.alias.as_str(), &SessionError::Link(error)))?;
-    Ok((session, address))
 }
 
 impl Context<'_> {

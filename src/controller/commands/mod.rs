@@ -2,6 +2,7 @@
 
 mod bound;
 mod discover;
+mod doctor;
 mod forget;
 mod list;
 mod pages;
@@ -17,7 +18,7 @@ use super::args::{Cli, Command, Global};
 use super::exit::{Exit, Failure};
 use super::keyring::{Contents, Entry, Keyring, KeyringError};
 use super::print::Printer;
-use super::reach::Search;
+use super::reach::{Search, Ways};
 use switch::Wish;
 
 /// How long a plug is looked for.
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Off => switch::run(&context, Wish::Set(false)).await,
         Command::Toggle => switch::run(&context, Wish::Toggle).await,
         Command::Watch => watch::run(&context).await,
+        Command::Doctor => doctor::run(&context).await,
         Command::Forget(how) => forget::run(&context, &how).await,
         #[cfg(feature = "thing")]
         Command::Demo(_) => unreachable!("`controller::main` has played it"),
@@ -75,13 +77,19 @@ impl Context<'_> {
         choose(self.contents(keyring)?.entries, self.global.device.as_deref())
     }
 
-    fn search(&self) -> Search<'_> {
+    fn search(&self) -> Search {
+        let ways = match (self.global.local, self.global.remote) {
+            (true, _) => Ways::Local,
+            (false, true) => Ways::Remote,
+            (false, false) => Ways::All,
+        };
         Search {
-            address: self.global.address.as_deref(),
-            interface: self.global.interface.as_deref(),
-            addresses: &self.addresses,
+            address: self.global.address.clone(),
+            interface: self.global.interface.clone(),
+            addresses: self.addresses.clone(),
             patience: self.global.timeout.unwrap_or(PATIENCE),
             insist: false,
+            ways,
         }
     }
 }

@@ -248,11 +248,10 @@ async fn homecoming(
     }
     let alias = entry.alias.clone();
     let search = Search {
-        address: wanted.home_address.as_deref(),
-        interface: context.global.interface.as_deref(),
-        addresses: &context.addresses,
+        address: wanted.home_address.clone(),
         patience: context.global.timeout.unwrap_or(HOMECOMING),
         insist: true,
+        ..context.search()
     };
     let arrived = async {
         let mut bound = Bound::open(keyring, entry, &search).await?;
@@ -269,7 +268,7 @@ async fn homecoming(
     })?;
     let took = started.elapsed();
     let took_s = (took.as_secs_f64() * 10.0).round() / 10.0;
-    let paired = Paired { paired: true, report: Report::of_answer(&bound.entry, &answer, bound.address), took_s };
+    let paired = Paired { paired: true, report: Report::of_answer(&bound.entry, &answer), took_s };
     context.printer.result(&paired, || {
         format!("{}\nPaired and at home after {took_s} s. Try: sect on", sentence(&bound.entry, &answer))
     });

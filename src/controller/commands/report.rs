@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::controller::keyring::Entry;
-use crate::controller::session::Answer;
+use crate::controller::print::clean;
+use crate::controller::session::{Answer, WayReport};
+use crate::proto::controller::Path;
 use crate::proto::message::{State, SwitchedBy};
 
 /// What scripts read; members are added, never renamed.
@@ -29,11 +31,34 @@ pub(super) struct Report<'a> {
     /// The time from the request to the answer, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     round_trip_ms: Option<f64>,
-    /// Where the plug is.
+    /// Where the plug is on the home network, if it was reached there.
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<SocketAddr>,
     /// The plug's own name.
     thing_name: &'a str,
+    /// `local` or `cloud`: the way by which it answered first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'static str>,
+    /// Each way, where all were waited for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<WayRow<'a>>,
+}
+
+/// One way to the plug.
+#[derive(Debug, Serialize)]
+struct WayRow<'a> {
+    /// `local` or `cloud`.
+    path: &'static str,
+    /// Where it leads, where that is known.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    at: &'a str,
+    /// Whether the plug answered by it.
+    answered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip_ms: Option<f64>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
 }
 
 impl<'a> Report<'a> {
@@ -48,21 +73,65 @@ impl<'a> Report<'a> {
             round_trip_ms: None,
             address: None,
             thing_name: state.name.as_str(),
+            path: None,
+            paths: Vec::new(),
         }
     }
 
-    pub(super) fn of_answer(entry: &'a Entry, answer: &'a Answer, address: SocketAddr) -> Self {
+    pub(super) fn of_answer(entry: &'a Entry, answer: &'a Answer) -> Self {
         Self {
             round_trip_ms: Some(milliseconds(answer.round_trip)),
-            address: Some(address),
+            address: answer.address,
+            path: Some(word(answer.path)),
             ..Self::of_state(entry, &answer.state, answer.lasting)
         }
+    }
+
+    /// Adds how each way did.
+    pub(super) fn with_ways(self, ways: &'a [WayReport]) -> Self {
+        let row = |way: &'a WayReport| WayRow {
+            path: word(way.path),
+            at: &way.at,
+            answered: way.outcome.is_ok(),
+            round_trip_ms: way.outcome.as_ref().ok().map(|time| milliseconds(*time)),
+            problem: way.outcome.as_ref().err().map(String::as_str),
+        };
+        Self { paths: ways.iter().map(row).collect(), ..self }
     }
 }
 
 /// `Kitchen is on, switched by Anna 3 min ago (2.1 ms)`.
 pub(super) fn sentence(entry: &Entry, answer: &Answer) -> String {
-    format!("{} ({} ms)", state_sentence(entry, &answer.state, answer.lasting), milliseconds(answer.round_trip))
+    let by = match answer.path {
+        Path::Local => "",
+        Path::Cloud => ", through the cloud server",
+    };
+    format!("{} ({} ms{by})", state_sentence(entry, &answer.state, answer.lasting), milliseconds(answer.round_trip))
+}
+
+/// How each way did, a line each; nothing where there is only one.
+pub(super) fn of_ways(ways: &[WayReport]) -> String {
+    if ways.len() < 2 {
+        return String::new();
+    }
+    let width = ways.iter().map(|way| way.at.chars().count()).max().unwrap_or(0);
+    let line = |way: &WayReport| {
+        let outcome = match &way.outcome {
+            Ok(time) => format!("{} ms", milliseconds(*time)),
+            Err(problem) => format!("no answer: {problem}"),
+        };
+        format!("\n  {:<5}  {:<width$}  {outcome}", word(way.path), way.at)
+    };
+    let lines: String = ways.iter().map(line).collect();
+    let all = if ways.iter().all(|way| way.outcome.is_ok()) { "\n  identical answers: all paths work" } else { "" };
+    clean(&(lines + all))
+}
+
+const fn word(path: Path) -> &'static str {
+    match path {
+        Path::Local => "local",
+        Path::Cloud => "cloud",
+    }
 }
 
 /// As [`sentence`], without a round trip.
@@ -124,7 +193,14 @@ mod tests {
             name: "SecT plug".parse().expect("a name"),
         };
         let round_trip = Duration::from_micros(2149);
-        Answer { rc: ReturnCode::Ok, state, round_trip, lasting: Some(Duration::from_secs(200)) }
+        Answer {
+            rc: ReturnCode::Ok,
+            state,
+            round_trip,
+            lasting: Some(Duration::from_secs(200)),
+            path: Path::Local,
+            address: Some(SocketAddr::from(([127, 0, 0, 1], 8883))),
+        }
     }
 
     #[test]
@@ -141,13 +217,36 @@ mod tests {
     #[test]
     fn scripts_read_one_object() {
         let (entry, answer) = (entry("Kitchen", 1), answer());
-        let report = Report::of_answer(&entry, &answer, SocketAddr::from(([127, 0, 0, 1], 8883)));
+        let report = Report::of_answer(&entry, &answer);
         let id = entry.binding.thing;
         assert_eq!(
             serde_json::to_string(&report).expect("JSON"),
             format!(
-                r#"{{"name":"Kitchen","id":"{id}","state":"on","by":"user","who":"Anna","for_s":200.0,"round_trip_ms":2.1,"address":"127.0.0.1:8883","thing_name":"SecT plug"}}"#
+                r#"{{"name":"Kitchen","id":"{id}","state":"on","by":"user","who":"Anna","for_s":200.0,"round_trip_ms":2.1,"address":"127.0.0.1:8883","thing_name":"SecT plug","path":"local"}}"#
             )
         );
+    }
+
+    #[test]
+    fn each_way_has_its_line() {
+        let way = |path, at: &str, outcome| WayReport { path, at: at.to_owned(), outcome };
+        let mut ways = vec![
+            way(Path::Local, "192.168.1.7:8883", Ok(Duration::from_micros(2149))),
+            way(Path::Cloud, "cloud.example:8884", Ok(Duration::from_millis(48))),
+        ];
+        let both = "\n  local  192.168.1.7:8883    2.1 ms\n  cloud  cloud.example:8884  48 ms\n  identical answers: all paths work";
+        assert_eq!(of_ways(&ways), both);
+        ways[1].outcome = Err("the server's certificate has expired".to_owned());
+        let one = "\n  local  192.168.1.7:8883    2.1 ms\n  cloud  cloud.example:8884  no answer: the server's certificate has expired";
+        assert_eq!(of_ways(&ways), one);
+
+        let (entry, answer) = (entry("Kitchen", 1), answer());
+        let report = serde_json::to_value(Report::of_answer(&entry, &answer).with_ways(&ways)).expect("JSON");
+        let expected = serde_json::json!([
+            {"path": "local", "at": "192.168.1.7:8883", "answered": true, "round_trip_ms": 2.1},
+            {"path": "cloud", "at": "cloud.example:8884", "answered": false, "problem": "the server's certificate has expired"},
+        ]);
+        assert_eq!(report["paths"], expected);
+        assert_eq!(of_ways(&ways[..1]), "", "the only way needs no line");
     }
 }

@@ -1,9 +1,9 @@
 //! `sect status`, `on`, `off` and `toggle` (SecT STEP 12-15).
 
 use super::Context;
-use super::report::{Report, sentence};
+use super::report::{Report, of_ways, sentence};
 use crate::controller::exit::Failure;
-use crate::controller::session::{Session, SessionError, accepted, within};
+use crate::controller::session::{Answer, Session, SessionError, accepted, within};
 use crate::proto::message::Operation;
 
 /// What is wanted of the outlet.
@@ -35,15 +35,15 @@ pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure
     // Whatever the answer says, it is one.
     bound.answered()?;
     let answer = accepted(&alias, answer)?;
-    context
-        .printer
-        .result(&Report::of_answer(&bound.entry, &answer, bound.address), || sentence(&bound.entry, &answer));
+    let ways = if wish == Wish::Status { bound.session.ways().await } else { Vec::new() };
+    let report = Report::of_answer(&bound.entry, &answer).with_ways(&ways);
+    context.printer.result(&report, || sentence(&bound.entry, &answer) + &of_ways(&ways));
     bound.session.close().await;
     Ok(())
 }
 
 /// Operations are absolute: the controller reads, then sets (protocol section 6).
-async fn toggle(session: &mut Session) -> Result<crate::controller::session::Answer, SessionError> {
+async fn toggle(session: &mut Session) -> Result<Answer, SessionError> {
     let on = session.status().await?.state.on;
     session.request(Operation::OutletSet { on: !on }).await
 }

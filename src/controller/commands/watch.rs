@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::time::sleep;
 
+use super::Context;
 use super::report::{Report, state_sentence};
-use super::{Context, bound};
 use crate::controller::exit::Failure;
 use crate::controller::keyring::{Entry, Keyring};
-use crate::controller::reach::Search;
 use crate::controller::session::{Session, SessionError};
 use crate::mqtt::client::LinkError;
 use crate::proto::controller::ControllerEvent;
@@ -49,7 +48,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
 async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Result<(), Failure> {
     let mut wait = FIRST_WAIT;
     let mut search = context.search();
-    let (mut session, _) = bound::open(&entry, &search).await?;
+    let mut session = Session::open(&entry, &search).await?;
     search.insist = true;
     loop {
         let error = follow(context, &entry, &mut session, &mut wait).await;
@@ -59,16 +58,12 @@ async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Re
             wait = (wait * 2).min(LONGEST_WAIT);
             // Another process may have changed or forgotten the entry.
             entry = super::choose(keyring.contents()?.entries, Some(&entry.binding.thing.to_string()))?;
-            match reconnect(&entry, &search).await {
+            match Session::open(&entry, &search).await {
                 Ok(session) => break session,
                 Err(failure) => tracing::debug!(%failure, "not back yet"),
             }
         };
     }
-}
-
-async fn reconnect(entry: &Entry, search: &Search<'_>) -> Result<Session, Failure> {
-    Ok(bound::open(entry, search).await?.0)
 }
 
 /// Prints the state and each change, until the link is lost.

@@ -185,9 +185,14 @@ pub enum CloudError {
     /// The server does not take user name and password.
     #[error("the login was refused: {0}")]
     LoginRefused(&'static str),
-    /// The connection ended before the login was answered.
-    #[error("the connection was closed: {0}")]
-    Closed(String),
+    /// The connection ended in the middle.
+    #[error("the connection was closed during {during}: {reason}")]
+    Closed {
+        /// In which step.
+        during: Step,
+        /// What was said about it.
+        reason: String,
+    },
     /// The settings are none that TLS takes, which no peer can cause.
     #[error("TLS could not be set up: {0}")]
     Setup(String),
@@ -198,7 +203,7 @@ impl From<End> for CloudError {
         match end {
             End::Refused(reason) => Self::LoginRefused(reason),
             End::CertificateRefused(alert) => Self::CertificateRefused(alert),
-            End::Lost(reason) => Self::Closed(reason),
+            End::Lost(reason) => Self::Closed { during: Step::Login, reason },
         }
     }
 }
@@ -300,7 +305,9 @@ async fn handshake(tcp: TcpStream, destination: &CloudDestination) -> Result<Tls
 
 /// What a failed handshake means.
 fn classify(error: &io::Error, host: &str) -> CloudError {
-    let Some(tls) = tls_error(error) else { return CloudError::Closed(error.to_string()) };
+    let Some(tls) = tls_error(error) else {
+        return CloudError::Closed { during: Step::Handshake, reason: error.to_string() };
+    };
     match tls {
         TlsError::InvalidCertificate(certificate) => match certificate {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

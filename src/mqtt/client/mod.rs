@@ -14,9 +14,11 @@ pub(crate) mod testing;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, SubscribeReasonCode};
@@ -267,7 +269,7 @@ impl Link {
     /// Waits for CONNACK.
     async fn logged_in(&mut self) -> Result<(), End> {
         loop {
-            match self.next().await? {
+            match poll_fn(|context| self.poll_next(context)).await? {
                 Heard::LoggedIn => return Ok(()),
                 Heard::Subscribed(_) | Heard::Publication(_) => {}
             }
@@ -344,9 +346,14 @@ impl Link {
     ///
     /// [`LinkError::Lost`] when the link has ended.
     pub async fn happening(&mut self) -> Result<Happening, LinkError> {
+        poll_fn(|context| self.poll_happening(context)).await
+    }
+
+    /// As [`Link::happening`], for who looks at several links at once.
+    pub fn poll_happening(&mut self, context: &mut Context<'_>) -> Poll<Result<Happening, LinkError>> {
         match self.early.pop_front() {
-            Some(happening) => Ok(happening),
-            None => self.heard().await,
+            Some(happening) => Poll::Ready(Ok(happening)),
+            None => self.poll_heard(context),
         }
     }
 
@@ -362,13 +369,17 @@ impl Link {
     }
 
     async fn heard(&mut self) -> Result<Happening, LinkError> {
+        poll_fn(|context| self.poll_heard(context)).await
+    }
+
+    fn poll_heard(&mut self, context: &mut Context<'_>) -> Poll<Result<Happening, LinkError>> {
         loop {
-            match self.next().await? {
-                Heard::Publication(publication) => return Ok(Happening::Publication(publication)),
+            match ready!(self.poll_next(context))? {
+                Heard::Publication(publication) => return Poll::Ready(Ok(Happening::Publication(publication))),
                 Heard::Subscribed(granted) => {
                     // An answer that nobody waits for says nothing.
                     if let Some(topic) = self.asked.pop_front() {
-                        return Ok(Happening::Subscribed { topic, granted });
+                        return Poll::Ready(Ok(Happening::Subscribed { topic, granted }));
                     }
                 }
                 Heard::LoggedIn => {}
@@ -376,8 +387,9 @@ impl Link {
         }
     }
 
-    async fn next(&mut self) -> Result<Heard, End> {
-        self.events.recv().await.unwrap_or_else(|| Err(End::Lost("the link is closed".to_owned())))
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Heard, End>> {
+        let next = ready!(self.events.poll_recv(context));
+        Poll::Ready(next.unwrap_or_else(|| Err(End::Lost("the link is closed".to_owned()))))
     }
 }
 

@@ -93,7 +93,7 @@ fn failure(error: &CloudError) -> CloudFailure {
         | CloudError::Handshake(_)
         | CloudError::Setup(_) => CloudFailure::Tls,
         CloudError::CertificateRefused(_) | CloudError::LoginRefused(_) => CloudFailure::Refused,
-        CloudError::Closed(_) | CloudError::TimedOut(Step::Login | Step::Subscription) => CloudFailure::Lost,
+        CloudError::Closed { .. } | CloudError::TimedOut(Step::Login | Step::Subscription) => CloudFailure::Lost,
     }
 }
 

@@ -1,0 +1,203 @@
+//! One way to a thing: on its way, open, or not there and why.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use tokio::time::{Instant, sleep};
+
+use super::{SessionError, failure};
+use crate::controller::cloud;
+use crate::controller::exit::{Exit, Failure};
+use crate::controller::keyring::Entry;
+use crate::controller::reach::{self, Reached, Search, Ways};
+use crate::mqtt::client::{Delivery, Happening, Link, LinkError, Publication};
+use crate::proto::controller::{Path, RequestHandle};
+use crate::proto::pairing::message::CloudServer;
+use crate::proto::time::Micros;
+
+/// How long the subscription on the home network may take.
+const SUBSCRIBE: Duration = Duration::from_secs(5);
+/// How long one step of the way to a cloud server may take at most.
+const CLOUD_STEP: Duration = Duration::from_secs(5);
+/// A cloud server that did not do is tried again after this long, where that makes sense.
+const CLOUD_RETRY: Duration = Duration::from_secs(2);
+/// Requests whose sending is remembered.
+const REMEMBERED: usize = 8;
+
+/// One way.
+pub(super) struct Way {
+    pub(super) path: Path,
+    /// Where it leads: an address, or a host and its port; empty until it is known.
+    pub(super) at: String,
+    state: State,
+    /// When each request left by this way for the first time.
+    sent: Vec<(RequestHandle, Micros)>,
+    /// How long the answers took that came this way.
+    answered: Vec<(RequestHandle, Duration)>,
+}
+
+enum State {
+    Opening(LocalBoxFuture<'static, Result<(Link, Option<SocketAddr>), Failure>>),
+    Open { link: Link, address: Option<SocketAddr> },
+    Closed(Failure),
+}
+
+/// What happened on a way.
+pub(super) enum News {
+    /// It is open.
+    Opened,
+    /// The thing, or who pretends to be it, said something.
+    Message(Publication),
+    /// It did not open, which its state tells; or it was lost, for this reason.
+    Closed(Option<LinkError>),
+}
+
+impl Way {
+    /// All ways to a thing, each being opened.
+    pub(super) fn all(entry: &Entry, search: &Search) -> Vec<Self> {
+        let mut ways = Vec::new();
+        if search.ways != Ways::Remote {
+            ways.push(Self::local(entry.clone(), search.clone()));
+        }
+        if search.ways != Ways::Local {
+            let clouds = entry.binding.clouds.iter();
+            ways.extend(clouds.map(|server| Self::cloud(entry.clone(), server.clone(), search)));
+        }
+        ways
+    }
+
+    fn local(entry: Entry, search: Search) -> Self {
+        let opening = async move {
+            let Reached { mut link, address } = reach::reach(&entry, &search).await?;
+            link.subscribe(&entry.binding.topic.t2c(), Delivery::AtMostOnce, SUBSCRIBE)
+                .await
+                .map_err(|error| failure(entry.alias.as_str(), &SessionError::Link(error)))?;
+            Ok((link, Some(address)))
+        };
+        Self::opening(Path::Local, String::new(), opening.boxed_local())
+    }
+
+    fn cloud(entry: Entry, server: CloudServer, search: &Search) -> Self {
+        let (deadline, insist) = (Instant::now() + search.patience, search.insist);
+        let patience = CLOUD_STEP.min(search.patience);
+        let at = cloud::place(&server);
+        let opening = async move {
+            loop {
+                match cloud::open(&entry.binding, &server, patience).await {
+                    Ok(link) => return Ok((link, None)),
+                    // The thing may be about to register this controller.
+                    Err(error) if insist && Instant::now() + CLOUD_RETRY < deadline => {
+                        tracing::debug!(server = server.host, %error, "not reached");
+                        sleep(CLOUD_RETRY).await;
+                    }
+                    Err(error) => return Err(cloud::failure(&server, &error)),
+                }
+            }
+        };
+        Self::opening(Path::Cloud, at, opening.boxed_local())
+    }
+
+    fn opening(
+        path: Path,
+        at: String,
+        opening: LocalBoxFuture<'static, Result<(Link, Option<SocketAddr>), Failure>>,
+    ) -> Self {
+        Self { path, at, state: State::Opening(opening), sent: Vec::new(), answered: Vec::new() }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Whether anything can still come by it.
+    pub(super) fn has_hope(&self) -> bool {
+        !matches!(self.state, State::Closed(_))
+    }
+
+    /// Where the thing is on the home network, if this way leads there.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self.state {
+            State::Open { address, .. } => address,
+            _ => None,
+        }
+    }
+
+    /// Why it is closed.
+    pub(super) fn closed(&self) -> Option<&Failure> {
+        match &self.state {
+            State::Closed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Sends if it is open; what does not leave now is sent again a second later.
+    pub(super) fn publish(&mut self, topic: &str, handle: RequestHandle, payload: Vec<u8>, now: Micros) {
+        let State::Open { link, .. } = &self.state else { return };
+        if link.try_publish(topic, Delivery::AtMostOnce, payload) && !self.sent.iter().any(|(sent, _)| *sent == handle)
+        {
+            remember(&mut self.sent, (handle, now));
+        }
+    }
+
+    /// An answer to this request came this way.
+    pub(super) fn heard(&mut self, handle: RequestHandle, now: Micros) {
+        let sent = self.sent.iter().find(|(sent, _)| *sent == handle);
+        if let Some((_, at)) = sent
+            && self.round_trip(handle).is_none()
+        {
+            remember(&mut self.answered, (handle, now.since(*at)));
+        }
+    }
+
+    /// How long this way took for the request and its answer.
+    pub(super) fn round_trip(&self, handle: RequestHandle) -> Option<Duration> {
+        self.answered.iter().find(|(answered, _)| *answered == handle).map(|(_, time)| *time)
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<News> {
+        match &mut self.state {
+            State::Opening(opening) => match ready!(opening.poll_unpin(context)) {
+                Ok((link, address)) => {
+                    if let Some(address) = address {
+                        self.at = address.to_string();
+                    }
+                    self.state = State::Open { link, address };
+                    Poll::Ready(News::Opened)
+                }
+                Err(failure) => {
+                    tracing::debug!(%failure, "no way");
+                    self.state = State::Closed(failure);
+                    Poll::Ready(News::Closed(None))
+                }
+            },
+            State::Open { link, .. } => loop {
+                match ready!(link.poll_happening(context)) {
+                    Ok(Happening::Publication(publication)) => return Poll::Ready(News::Message(publication)),
+                    Ok(Happening::Subscribed { .. }) => {}
+                    Err(error) => {
+                        self.state = State::Closed(Failure::new(Exit::Timeout, error.to_string()));
+                        return Poll::Ready(News::Closed(Some(error)));
+                    }
+                }
+            },
+            State::Closed(_) => Poll::Pending,
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(self) {
+        if let State::Open { link, .. } = self.state {
+            link.close().await;
+        }
+    }
+}
+
+fn remember<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == REMEMBERED {
+        list.remove(0);
+    }
+    list.push(item);
+}
