@@ -12,7 +12,7 @@
 //! | `thing` | `thing` | the daemon on the plug, `sectd` |
 //! | `controller` | `controller` | the owner's command line, `sect` |
 //! | `cloud` | `cloud` | the server that carries messages without reading them, `sect-cloud` |
-//! | `demo` | `thing` and `controller` | the scripted pairing simulation, `sect demo` |
+//! | `demo` | all three | the scripted pairing simulation, `sect demo` |
 //!
 //! `cargo check --lib --no-default-features` builds the pure middle alone and fails as soon as it
 //! names a socket, a file or a clock.
@@ -37,5 +37,5 @@ pub mod controller;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 
-#[cfg(all(feature = "thing", feature = "controller"))]
+#[cfg(all(feature = "thing", feature = "controller", feature = "cloud"))]
 pub mod demo;

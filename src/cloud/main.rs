@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use super::args::{Args, Command};
-use super::config::Config;
+use super::config::{Config, ConfigError};
 use super::{daemon, log, provision, tls};
 
 /// Reads the command line, does what it says and gives the exit status: 0, or 1 after an error, or 2
@@ -31,12 +31,20 @@ pub fn main() -> ExitCode {
             Ok(Err(error)) => fail(&error, 2),
             Err(error) => fail(&error, 2),
         },
-        Some(Command::Run) | None => match load() {
-            Ok(config) => {
-                serve(&config).map_or_else(|error| fail(&format_args!("{error:#}"), 1), |()| ExitCode::SUCCESS)
-            }
-            Err(error) => fail(&error, 2),
-        },
+        Some(Command::Run) | None => run(load()),
+    }
+}
+
+/// Runs the server with the settings in a file; gives the exit status of [`main`].
+#[must_use]
+pub fn run_with(config: &Path) -> ExitCode {
+    run(Config::load(Some(config)))
+}
+
+fn run(config: Result<Config, ConfigError>) -> ExitCode {
+    match config {
+        Ok(config) => serve(&config).map_or_else(|error| fail(&format_args!("{error:#}"), 1), |()| ExitCode::SUCCESS),
+        Err(error) => fail(&error, 2),
     }
 }
 

@@ -24,4 +24,4 @@ mod session;
 pub mod store;
 mod tls;
 
-pub use main::main;
+pub use main::{main, run_with};

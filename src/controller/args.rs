@@ -146,8 +146,8 @@ The plug keeps you as its owner: without your keys it can be reached by nobody e
 Forget it only when it is broken, gone, or was claimed anew.")]
     Forget(Forget),
 
-    /// Plays the pairing and its attackers with a simulated plug, and checks each step
-    #[cfg(feature = "thing")]
+    /// Plays pairing, control and attackers with a simulated plug, and checks each step
+    #[cfg(all(feature = "thing", feature = "cloud"))]
     #[command(after_help = "\
 Examples:
   sect demo
@@ -242,7 +242,7 @@ pub struct Pair {
 }
 
 /// How to play the demo.
-#[cfg(feature = "thing")]
+#[cfg(all(feature = "thing", feature = "cloud"))]
 #[derive(Debug, Clone, Args)]
 pub struct Demo {
     /// Leaves the plug running, to be driven from a second terminal
@@ -252,6 +252,10 @@ pub struct Demo {
     /// Is the plug itself, with these settings
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "stay")]
     pub plug: Option<PathBuf>,
+
+    /// Is the cloud server, with these settings
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "stay")]
+    pub cloud: Option<PathBuf>,
 }
 
 /// How to forget.

@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, json),
     };
-    #[cfg(feature = "thing")]
+    #[cfg(all(feature = "thing", feature = "cloud"))]
     if let args::Command::Demo(options) = &cli.command {
         return crate::demo::main(options);
     }

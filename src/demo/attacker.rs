@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 
-use crate::controller::{clock, reach};
+use crate::controller::{clock, cloud as remote, reach};
 use crate::mqtt::client::{Delivery, Destination, Link, LinkError};
 use crate::proto::envelope::{self, Sealed};
 use crate::proto::id::{Boot, Nonce, PskId};
@@ -20,6 +20,8 @@ use crate::proto::time::Micros;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// When the same bytes go out again.
+const RESEND: Duration = Duration::from_secs(1);
 /// How long silence must last to count as silence.
 const SILENCE: Duration = Duration::from_millis(300);
 
@@ -36,6 +38,7 @@ pub(super) struct Answer {
     pub(super) boot: Boot,
     pub(super) ts: Micros,
     pub(super) jwe: Vec<u8>,
+    pub(super) result: Option<String>,
     pub(super) round_trip: Duration,
 }
 
@@ -45,6 +48,23 @@ impl Wire {
         let mut link = Link::open(&reach::destination(binding, address), PATIENCE).await?;
         link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE).await?;
         Ok(Self { link, keys: binding.keys(), c2t: binding.topic.c2t() })
+    }
+
+    /// Opens a session at the cloud server, which is all that a hostile one needs: it reads and writes
+    /// the very topics that this session may.
+    pub(super) async fn open_remote(binding: &Binding) -> anyhow::Result<Self> {
+        let server = binding.clouds.first().context("the binding names no cloud server")?;
+        let mut link = Link::open_cloud(&remote::destination(binding, server), PATIENCE).await?;
+        link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE).await?;
+        Ok(Self { link, keys: binding.keys(), c2t: binding.topic.c2t() })
+    }
+
+    /// Where the thing says that it stands with its cloud server.
+    pub(super) async fn cloud_state(&mut self) -> anyhow::Result<Option<String>> {
+        let answer = self.ask(&self.status()?).await?;
+        let result = answer.result.context("the thing tells nothing of cloud servers")?;
+        let result: serde_json::Value = serde_json::from_str(&result)?;
+        Ok(result["clouds"][0]["state"].as_str().map(str::to_owned))
     }
 
     /// Seals a status request.
@@ -61,21 +81,33 @@ impl Wire {
         Ok(self.keys.c2t.seal(text, &mut clock::rng())?)
     }
 
-    /// Sends bytes and waits for the answer to them.
+    /// Sends bytes and waits for the answer to them; sends them again each second, as a controller does:
+    /// a cloud server drops what exceeds ten messages a second.
     pub(super) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
-        let sent = Instant::now();
-        self.send(request).await?;
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            let sent = Instant::now();
+            self.send(request).await?;
+            if let Ok(answer) = timeout(RESEND, self.answer_to(request, sent)).await {
+                return answer;
+            }
+        }
+        bail!("no answer")
+    }
+
+    async fn answer_to(&mut self, request: &[u8], sent: Instant) -> anyhow::Result<Answer> {
         let re = envelope::request_id(request);
         loop {
-            let jwe = timeout(PATIENCE, self.link.receive()).await.context("no answer")??.payload;
+            let jwe = self.link.receive().await?.payload;
             let round_trip = sent.elapsed();
             let opened = Sealed::parse(&jwe)?.open(&self.keys.t2c)?;
             // Events come in between.
             if let Ok(response) = json::read::<Response<'_>>(opened.bytes())
                 && response.re == re
             {
-                let Response { rc: code, boot, ts, .. } = response;
-                return Ok(Answer { code, boot, ts, jwe, round_trip });
+                let Response { rc: code, boot, ts, r, .. } = response;
+                let result = r.map(|r| r.get().to_owned());
+                return Ok(Answer { code, boot, ts, jwe, result, round_trip });
             }
         }
     }

@@ -3,17 +3,24 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::time::sleep;
 
+use super::factory::{self, Provisioned};
 use super::lcd::Lcd;
+use crate::controller::clock;
 use crate::controller::keyring::Keyring;
+use crate::proto::certificate::ThingIdentity;
 use crate::proto::pairing::binding::Binding;
+use crate::thing::store::Store;
 
 /// The plug's address on its own access point.
 pub(super) const ACCESS_POINT: Ipv4Addr = Ipv4Addr::new(127, 0, 4, 1);
@@ -21,6 +28,12 @@ pub(super) const ACCESS_POINT: Ipv4Addr = Ipv4Addr::new(127, 0, 4, 1);
 pub(super) const HOME: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// The home network.
 pub(super) const HOME_SSID: &str = "Home";
+/// The name of the cloud server.
+pub(super) const CLOUD: &str = "localhost";
+/// How long a process may take to get ready.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
 /// What opens it.
 const HOME_PASSWORD: &str = "correct horse battery staple";
 
@@ -29,7 +42,10 @@ pub(super) struct Household {
     folder: TempDir,
     program: PathBuf,
     port: u16,
+    /// The cloud server's ports, for things and for controllers.
+    cloud_ports: (u16, u16),
     plug: Option<Child>,
+    cloud: Option<Child>,
     pub(super) lcd: Lcd,
 }
 
@@ -43,10 +59,9 @@ impl Household {
     pub(super) fn new() -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("sect-demo-").context("could not make a temporary folder")?;
         let program = std::env::current_exe().context("could not find this program")?;
-        // The port is free now; should another program take it, the plug's log says so.
-        let port = TcpListener::bind((HOME, 0)).and_then(|socket| socket.local_addr()).context("no free port")?.port();
+        let (port, cloud_ports) = (free_port()?, (free_port()?, free_port()?));
         let lcd = Lcd::new(folder.path().join("run/display"));
-        let household = Self { folder, program, port, plug: None, lcd };
+        let household = Self { folder, program, port, cloud_ports, plug: None, cloud: None, lcd };
         fs::write(household.config(), household.settings()).context("could not write the plug's settings")?;
         Ok(household)
     }
@@ -74,18 +89,74 @@ address = "{HOME}"
     pub(super) fn power_on(&mut self) -> anyhow::Result<()> {
         // What an earlier start has shown must not pass for what this one shows.
         let _ = fs::remove_file(self.lcd.path());
+        let plug = self.spawn("--plug", &self.config())?;
+        self.plug = Some(plug);
+        Ok(())
+    }
+
+    /// Does the factory's part: authorities, the server's certificate, and the plug's for its id.
+    pub(super) fn provision(&self) -> anyhow::Result<Provisioned> {
+        // The plug is this very program, so its identity is drawn here as `sectd identity` draws it.
+        let create = || ThingIdentity::create(&mut clock::rng()).to_stored();
+        let (_, stored) = Store::open(&self.folder.path().join("state"), create)?;
+        let thing = ThingIdentity::from_stored(&stored.identity)?.id();
+        let provisioned =
+            factory::provision(&thing, &self.folder.path().join("state"), &self.folder.path().join("cloud"))?;
+        let (things, controllers) = self.cloud_ports;
+        let settings = format!(
+            "{}\n[[cloud]]\nhost = \"{CLOUD}\"\nport = {things}\ncontroller-port = {controllers}\npin = \"{}\"\n",
+            self.settings(),
+            provisioned.pin
+        );
+        fs::write(self.config(), settings).context("could not write the plug's settings")?;
+        fs::write(self.cloud_config(), self.cloud_settings()).context("could not write the server's settings")?;
+        Ok(provisioned)
+    }
+
+    fn cloud_settings(&self) -> String {
+        let folder = self.folder.path().join("cloud");
+        let (folder, (things, controllers)) = (folder.display(), self.cloud_ports);
+        format!(
+            r#"state-dir = "{folder}/state"
+metrics = ""
+server = {{ certificate-chain = "{folder}/server.crt", private-key = "{folder}/server.key" }}
+things = {{ listen = ["{HOME}:{things}"], manufacturer-ca = "{folder}/manufacturer.crt" }}
+controllers = {{ listen = ["{HOME}:{controllers}"] }}
+"#
+        )
+    }
+
+    /// Starts the cloud server and waits until it listens.
+    pub(super) async fn start_cloud(&mut self) -> anyhow::Result<()> {
+        self.cloud = Some(self.spawn("--cloud", &self.cloud_config())?);
+        let started = Instant::now();
+        while TcpStream::connect((HOME, self.cloud_ports.1)).await.is_err() {
+            ensure!(started.elapsed() < PATIENCE, "the cloud server does not listen");
+            sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
+    /// Cuts the cloud server's power.
+    pub(super) async fn cut_cloud(&mut self) -> anyhow::Result<()> {
+        if let Some(mut cloud) = self.cloud.take() {
+            cloud.kill().await.context("the cloud server does not stop")?;
+        }
+        Ok(())
+    }
+
+    /// Starts a process of this very program, which logs.
+    fn spawn(&self, role: &str, config: &Path) -> anyhow::Result<Child> {
         let log = fs::File::options().create(true).append(true).open(self.log()).context("no log")?;
-        let plug = Command::new(&self.program)
-            .args([OsStr::new("demo"), OsStr::new("--plug"), self.config().as_os_str()])
+        Command::new(&self.program)
+            .args([OsStr::new("demo"), OsStr::new(role), config.as_os_str()])
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .context("the plug does not start")?;
-        self.plug = Some(plug);
-        Ok(())
+            .with_context(|| format!("{role} does not start"))
     }
 
     /// Cuts the plug's power.
@@ -187,7 +258,16 @@ address = "{HOME}"
         self.folder.path().join("sectd.toml")
     }
 
+    fn cloud_config(&self) -> PathBuf {
+        self.folder.path().join("cloud/sect-cloud.toml")
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
+}
+
+/// A port that is free now; should another program take it, the log says so.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((HOME, 0)).and_then(|socket| socket.local_addr()).context("no free port")?.port())
 }

@@ -1,8 +1,9 @@
 //! The story: STEP by STEP, then the attacker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use tokio::time::sleep;
 
 use super::attacker::{self, Wire};
 use super::household::{Done, HOME_SSID, Household};
@@ -18,6 +19,10 @@ use crate::proto::time::Micros;
 const OWNER: &str = "Ana";
 /// Somebody else.
 const STRANGER: &str = "Mallory";
+/// How long the plug may take to find a server that is back.
+const HOMECOMING: Duration = Duration::from_secs(8);
+/// How often it is asked.
+const GLANCE: Duration = Duration::from_millis(20);
 /// Commands whose round trips are measured.
 const MEASURED: usize = 51;
 
@@ -35,11 +40,26 @@ pub(super) async fn play(stay: bool) -> anyhow::Result<()> {
 }
 
 async fn act(house: &mut Household, stage: &mut Stage) -> anyhow::Result<()> {
+    before(house, stage).await?;
     let (ssid, passcode) = first_power_up(house, stage).await?;
     wrong_passcode(house, stage, &ssid, &passcode).await?;
     let binding = pairing(house, stage, &ssid, &passcode).await?;
     switching(house, stage, &binding).await?;
-    attacks(house, stage, &binding, &passcode).await
+    let withheld = attacks(house, stage, &binding, &passcode).await?;
+    from_anywhere(house, stage, &binding).await?;
+    hostile_cloud_server(house, stage, &binding, &withheld).await?;
+    outage(house, stage, &binding).await
+}
+
+/// The factory and the server.
+async fn before(house: &mut Household, stage: &mut Stage) -> anyhow::Result<()> {
+    stage.chapter("BEFORE  A factory, and somebody who runs a cloud server");
+    let provisioned = house.provision()?;
+    stage.value("thing", provisioned.thing);
+    stage.value("pin", format_args!("{}  (what plugs and controllers know the server by)", provisioned.pin));
+    house.start_cloud().await?;
+    stage.seen("the plug has its certificate, and the server its own; the server knows nothing yet");
+    Ok(())
 }
 
 /// STEP 1.
@@ -133,8 +153,13 @@ async fn switching(house: &Household, stage: &mut Stage, binding: &Binding) -> a
     Ok(())
 }
 
-/// What must not work.
-async fn attacks(house: &mut Household, stage: &mut Stage, binding: &Binding, passcode: &str) -> anyhow::Result<()> {
+/// What must not work. Gives a command that was sealed before the power was cut and never arrived.
+async fn attacks(
+    house: &mut Household,
+    stage: &mut Stage,
+    binding: &Binding,
+    passcode: &str,
+) -> anyhow::Result<Vec<u8>> {
     let mut wire = Wire::open(house.home(), binding).await?;
     let now = wire.ask(&wire.status()?).await?;
 
@@ -176,6 +201,7 @@ async fn attacks(house: &mut Household, stage: &mut Stage, binding: &Binding, pa
     stage.seen("the passcode is spent, and the plug's own network is gone");
 
     stage.chapter("ATTACK  The power is cut, and the recording comes out again");
+    let withheld = wire.command(true, now.boot, Micros::new(now.ts.get() + 4))?;
     drop(wire);
     house.power_cut().await?;
     house.power_on()?;
@@ -192,7 +218,116 @@ async fn attacks(house: &mut Household, stage: &mut Stage, binding: &Binding, pa
     expect(&done, "sect on")?;
     ensure!(house.outlet_is_on()?, "the owner cannot switch any more");
     stage.seen("and Ana goes on as if nothing had happened");
+    Ok(withheld)
+}
+
+/// STEP 8, 9, 14, 15.
+async fn from_anywhere(house: &Household, stage: &mut Stage, binding: &Binding) -> anyhow::Result<()> {
+    stage.chapter("STEP 8, 9  The plug has registered with the cloud server");
+    registered(house, binding).await?;
+    let server = binding.clouds.first().context("the pairing named no cloud server")?;
+    stage.value("server", format_args!("{}:{}", server.host, server.port));
+    stage.value("it knows", "T_token, Ctlr-U, and the hash of a password made for it alone");
+    stage.seen("mutual TLS, the plug by its certificate; the list is in force");
+
+    stage.chapter("STEP 14, 15  Ana is somewhere else");
+    for (command, is_on) in [("off", false), ("on", true)] {
+        let done = house.sect(OWNER, &["--remote", command], "").await?;
+        stage.command(&format!("sect --remote {command}"), &done.output);
+        expect(&done, command)?;
+        ensure!(house.outlet_is_on()? == is_on, "the outlet did not switch {command}");
+    }
+    stage.seen("switched through a server that cannot read what it carries");
+    let done = house.sect(OWNER, &["status"], "").await?;
+    stage.command("sect status", &done.output);
+    expect(&done, "sect status")?;
+    let both: serde_json::Value =
+        serde_json::from_str(&house.sect(OWNER, &["--json", "status"], "").await?.output).context("no JSON")?;
+    ensure!(answered_by(&both) == ["cloud", "local"], "not both paths answered: {both}");
+    stage.seen("the same question by both paths, and both answered");
     Ok(())
+}
+
+/// What somebody can do who runs the server.
+async fn hostile_cloud_server(
+    house: &Household,
+    stage: &mut Stage,
+    binding: &Binding,
+    withheld: &[u8],
+) -> anyhow::Result<()> {
+    stage.chapter("ATTACK  The cloud server turns hostile");
+    let mut wire = Wire::open_remote(binding).await?;
+    let now = wire.ask(&wire.status()?).await?;
+    let at = |n| Micros::new(now.ts.get() + n);
+    let (recorded, off) = (wire.command(true, now.boot, at(1))?, wire.command(false, now.boot, at(2))?);
+    let first = wire.ask(&recorded).await?;
+    ensure!(first.code == ReturnCode::Ok && wire.ask(&off).await?.code == ReturnCode::Ok, "the plug did not switch");
+
+    ensure!(wire.ask(&recorded).await?.jwe == first.jwe && !house.outlet_is_on()?, "a replay switched the outlet");
+    stage.seen("it replays what it recorded: the same answer, and the outlet stays off");
+
+    let delayed = wire.ask(withheld).await?;
+    ensure!(delayed.code == ReturnCode::Stale && !house.outlet_is_on()?, "a withheld command switched the outlet");
+    stage.seen("it delivers what it held back until after a power cut: STALE");
+
+    let (earlier, later) = (wire.command(true, now.boot, at(3))?, wire.command(false, now.boot, at(4))?);
+    ensure!(wire.ask(&later).await?.code == ReturnCode::Ok, "the plug did not answer");
+    let reordered = wire.ask(&earlier).await?;
+    ensure!(reordered.code == ReturnCode::Stale && !house.outlet_is_on()?, "a reordered command switched the outlet");
+    stage.seen("it swaps the order of two commands: the later one counts, the earlier is STALE");
+
+    let forged = wire.command(true, now.boot, at(5))?;
+    wire.drain().await;
+    let place = nth_dot(&forged, 3).context("an envelope has five parts")? + 1;
+    let mut flipped = forged.clone();
+    flipped[place] = if flipped[place] == b'A' { b'B' } else { b'A' };
+    wire.send_into_silence(&flipped).await?;
+    wire.send_into_silence(&first.jwe).await?;
+    ensure!(!house.outlet_is_on()?, "a forged command switched the outlet");
+    stage.seen("it forges, and passes an answer off as a command: not a word, and the outlet stays off");
+    Ok(())
+}
+
+/// What it can do at most: be away.
+async fn outage(house: &mut Household, stage: &mut Stage, binding: &Binding) -> anyhow::Result<()> {
+    stage.chapter("OUTAGE  The cloud server dies");
+    house.cut_cloud().await?;
+    let done = house.sect(OWNER, &["on"], "").await?;
+    stage.command("sect on", &done.output);
+    expect(&done, "sect on")?;
+    ensure!(house.outlet_is_on()?, "the plug does not switch at home");
+    stage.seen("at home nobody notices");
+    house.start_cloud().await?;
+    registered(house, binding).await?;
+    let done = house.sect(OWNER, &["--remote", "off"], "").await?;
+    stage.command("sect --remote off", &done.output);
+    expect(&done, "sect --remote off")?;
+    ensure!(!house.outlet_is_on()?, "the plug does not switch from elsewhere");
+    stage.seen("it comes back with what it had confirmed, and the plug finds it by itself");
+    Ok(())
+}
+
+/// Waits until the plug says that its list is in force.
+async fn registered(house: &Household, binding: &Binding) -> anyhow::Result<()> {
+    let mut wire = Wire::open(house.home(), binding).await?;
+    let started = Instant::now();
+    loop {
+        let state = wire.cloud_state().await?;
+        if state.as_deref() == Some("registered") {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < HOMECOMING, "the plug stands with its cloud server at {state:?}");
+        sleep(GLANCE).await;
+    }
+}
+
+/// The paths that answered a `sect --json status`.
+fn answered_by(status: &serde_json::Value) -> Vec<&str> {
+    let paths = status["paths"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut answered: Vec<_> =
+        paths.iter().filter(|path| path["answered"] == true).filter_map(|path| path["path"].as_str()).collect();
+    answered.sort_unstable();
+    answered
 }
 
 /// Leaves the plug to the user.

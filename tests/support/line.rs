@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sect::mqtt::client::{
-    CheckDates, CloudDestination, CloudError, CloudLogin, Delivery, Destination, Link, LinkError,
-};
+use sect::mqtt::client::{CheckDates, CloudDestination, CloudLogin, Delivery, Destination, Link, LinkError};
 use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce, RequestId};
 use sect::proto::json;
@@ -153,11 +151,9 @@ impl Line {
     }
 
     /// Opens a session at a cloud server, with the name and password that it knows the controller by.
-    pub async fn open_remote(cloud: &Cloud, binding: &Binding) -> Result<Self, CloudError> {
+    pub async fn open_remote(cloud: &Cloud, binding: &Binding) -> Result<Self, Box<dyn std::error::Error>> {
         let mut link = Link::open_cloud(&remote_destination(cloud, binding), PATIENCE).await?;
-        link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE)
-            .await
-            .map_err(|error| CloudError::Closed(error.to_string()))?;
+        link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE).await?;
         let keys = binding.keys();
         Ok(Self { link, binding: binding.clone(), c2t: keys.c2t, t2c: keys.t2c })
     }

@@ -51,7 +51,7 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Watch => watch::run(&context).await,
         Command::Doctor => doctor::run(&context).await,
         Command::Forget(how) => forget::run(&context, &how).await,
-        #[cfg(feature = "thing")]
+        #[cfg(all(feature = "thing", feature = "cloud"))]
         Command::Demo(_) => unreachable!("`controller::main` has played it"),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { folder } => pages::man(&context, &folder),
