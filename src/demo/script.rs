@@ -141,15 +141,16 @@ async fn switching(house: &Household, stage: &mut Stage, binding: &Binding) -> a
     let now = wire.ask(&wire.status()?).await?;
     let mut ts = now.ts;
     let mut trips = Vec::with_capacity(MEASURED);
+    // The load has power already: each change would go to the cloud server too, as an event.
     for n in 0..MEASURED {
         ts = Micros::new(ts.get() + 1);
-        let answer = wire.ask(&wire.command(n % 2 == 0, now.boot, ts)?).await?;
+        let answer = wire.ask(&wire.command(true, now.boot, ts)?).await?;
         ensure!(answer.code == ReturnCode::Ok, "command {n} was answered {:?}", answer.code);
         trips.push(answer.round_trip);
     }
     trips.sort_unstable();
     stage.value("round trip", format_args!("{} in the median of {MEASURED}", words(trips[MEASURED / 2])));
-    stage.seen("sealed, switched, answered and opened, each time");
+    stage.seen("sealed, set, answered and opened, each time");
     Ok(())
 }
 
