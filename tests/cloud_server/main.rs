@@ -7,6 +7,7 @@ mod certificates;
 mod client;
 mod crowd;
 mod isolation;
+mod mosquitto;
 #[path = "../support/pki.rs"]
 #[allow(dead_code, reason = "each test crate uses its own part of it")]
 mod pki;
