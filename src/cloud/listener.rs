@@ -65,7 +65,7 @@ impl Door {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     metrics.accepted.one();
-                    match self.places.take(peer.ip()) {
+                    match self.places.take(peer.ip(), Instant::now()) {
                         Ok(place) => {
                             tokio::spawn(self.clone().serve(stream, arriving, place));
                         }
