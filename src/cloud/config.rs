@@ -69,6 +69,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Connections from one address at the same time (IPv6: from one /64); one more is closed at once.
     pub connections_per_address: usize,
+    /// New connections from one address in the long run; at once there may be `connections-per-address`.
+    pub connections_per_address_each_second: usize,
     /// Sessions of one thing or of one controller's account; for one more, the oldest is ended.
     pub sessions_per_account: usize,
     /// Connections that have not logged in yet; one more waits in the kernel's queue.
@@ -126,6 +128,7 @@ impl Default for LimitsConfig {
         Self {
             connections: 20_000,
             connections_per_address: 512,
+            connections_per_address_each_second: 50,
             sessions_per_account: 4,
             handshakes: 1024,
             handshake_within_s: 10,
@@ -229,6 +232,7 @@ impl Config {
         for (key, value) in [
             ("limits.connections", limits.connections),
             ("limits.connections-per-address", limits.connections_per_address),
+            ("limits.connections-per-address-each-second", limits.connections_per_address_each_second),
             ("limits.sessions-per-account", limits.sessions_per_account),
             ("limits.handshakes", limits.handshakes),
             ("limits.handshake-within-s", limits.handshake_within_s.into()),
@@ -278,6 +282,7 @@ mod tests {
             [limits]
             connections = 1
             connections-per-address = 2
+            connections-per-address-each-second = 7
             sessions-per-account = 3
             handshakes = 4
             handshake-within-s = 5
@@ -300,6 +305,7 @@ mod tests {
             limits: LimitsConfig {
                 connections: 1,
                 connections_per_address: 2,
+                connections_per_address_each_second: 7,
                 sessions_per_account: 3,
                 handshakes: 4,
                 handshake_within_s: 5,

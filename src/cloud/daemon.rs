@@ -16,7 +16,7 @@ use tokio::time::interval;
 use super::config::Config;
 use super::listener::{Door, Side, bind};
 use super::metrics::{self, Gauges, Metrics};
-use super::places::Places;
+use super::places::{PlaceLimits, Places};
 use super::registrar::{Registrar, Request};
 use super::router::Router;
 use super::session::{Shared, read};
@@ -53,7 +53,11 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         started: Instant::now(),
         client_ids: AtomicU64::new(0),
     });
-    let places = Places::new(config.limits.connections, config.limits.connections_per_address);
+    let places = Places::new(PlaceLimits {
+        total: config.limits.connections,
+        each_address: config.limits.connections_per_address,
+        each_address_a_second: config.limits.connections_per_address_each_second,
+    });
     let turns = Arc::new(Semaphore::new(2 * thread::available_parallelism().map_or(1, usize::from)));
     let tls = Arc::new(RwLock::new(tls));
     let door = |side| {

@@ -65,7 +65,7 @@ impl Door {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     metrics.accepted.one();
-                    match self.places.take(peer.ip()) {
+                    match self.places.take(peer.ip(), Instant::now()) {
                         Ok(place) => {
                             tokio::spawn(self.clone().serve(stream, arriving, place));
                         }
@@ -123,11 +123,15 @@ impl Door {
             Side::Controllers => Visitor::Controller,
             Side::Things => {
                 let _turn = self.turns.acquire().await;
-                let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
-                let Some(thing) = certificate.and_then(|certificate| tls.manufacturers.thing_of(certificate)) else {
-                    metrics.denials.identity.one();
-                    return None;
+                let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else { return None };
+                let thing = self.tls.read().unwrap_or_else(PoisonError::into_inner).manufacturers.thing_of(certificate);
+                let thing = match thing {
+                    Ok(thing) => thing,
+                    Err(refusal) => {
+                        tracing::debug!(%refusal, "a certificate names no thing");
+                        metrics.denials.identity.one();
+                        return None;
+                    }
                 };
                 Visitor::Thing(thing)
             }

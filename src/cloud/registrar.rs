@@ -123,3 +123,98 @@ fn unix_seconds() -> u64 {
 const BATCH: usize = 256;
 /// Things whose reservations are swept at once.
 const SWEPT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::super::mailbox::Mail;
+    use super::*;
+    use crate::mqtt::server::CloseReason;
+    use crate::proto::registration::{Entry, Verifier};
+
+    const A: ThingId = ThingId::new([1; 8]);
+
+    fn entry(n: u8) -> Entry {
+        Entry {
+            topic: format!("{n:025}").parse().expect("digits"),
+            user: format!("{n:016}").parse().expect("digits"),
+            verifier: Verifier::of(&[n]),
+        }
+    }
+
+    fn mail(mailbox: &Mailbox) -> Option<String> {
+        mailbox.poll_mail(&Context::from_waker(Waker::noop())).map(|mail| match mail {
+            Mail::Message(message) => String::from_utf8(message.payload.clone()).expect("text"),
+            Mail::Close(reason) => format!("{reason:?}"),
+        })
+    }
+
+    struct Place {
+        registrar: Registrar,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (store, records) = Store::open(folder.path()).expect("opens");
+            let registrar = Registrar {
+                registry: Arc::new(RwLock::new(Registry::from_records(records))),
+                router: Arc::new(Router::new()),
+                metrics: Arc::default(),
+                store,
+            };
+            Self { registrar, _folder: folder }
+        }
+
+        /// What the things are told, all in one transaction.
+        fn asks(&mut self, lists: &[(ThingId, u64, &[Entry])]) -> Vec<Option<String>> {
+            let mailboxes: Vec<_> = lists.iter().map(|_| Arc::new(Mailbox::default())).collect();
+            let mut batch = Batch::default();
+            for ((thing, generation, acl), mailbox) in lists.iter().zip(&mailboxes) {
+                let set = RegSet { generation: *generation, acl: acl.to_vec() };
+                self.registrar.plan(Request::Register { thing: *thing, set, mailbox: mailbox.clone() }, &mut batch);
+            }
+            self.registrar.finish(batch);
+            mailboxes.iter().map(|mailbox| mail(mailbox)).collect()
+        }
+
+        fn knows(&self, n: u8) -> bool {
+            read(&self.registrar.registry).authenticate(entry(n).user.expose(), &[n]).is_some()
+        }
+    }
+
+    fn ok(generation: u64) -> Option<String> {
+        Some(format!(r#"{{"v":1,"t":"reg.ok","gen":{generation},"refused":[]}}"#))
+    }
+
+    #[test]
+    fn one_transaction_takes_several_lists_in_their_order() {
+        let mut place = Place::new();
+        let other = ThingId::new([2; 8]);
+        let answers = place.asks(&[(A, 1, &[entry(1)]), (other, 1, &[entry(2)]), (A, 2, &[entry(3)])]);
+        assert_eq!(answers, [ok(1), ok(1), ok(2)]);
+        assert_eq!([1, 2, 3].map(|n| place.knows(n)), [false, true, true]);
+    }
+
+    #[test]
+    fn a_failing_disk_changes_nothing_and_answers_nobody() {
+        let mut place = Place::new();
+        assert_eq!(place.asks(&[(A, 1, &[entry(1), entry(2)])]), [ok(1)]);
+        let session = Arc::new(Mailbox::default());
+        let identity = Identity::Controller(entry(1).topic);
+        place.registrar.router.join(identity, "x".into(), session.clone(), 4);
+
+        place.registrar.store.fail_from_now_on();
+        let other = ThingId::new([2; 8]);
+        let answers = place.asks(&[(A, 2, &[entry(2)]), (other, 1, &[entry(3)]), (A, 3, &[])]);
+        assert_eq!(answers, [None, None, None]);
+        assert_eq!([1, 2, 3].map(|n| place.knows(n)), [true, true, false]);
+        assert_eq!(read(&place.registrar.registry).things(), 1);
+        // Its right was gone for a moment, so its session logs in again.
+        assert_eq!(mail(&session), Some(format!("{:?}", CloseReason::Ended)));
+        // What changes nothing needs no disk.
+        assert_eq!(place.asks(&[(A, 1, &[entry(1), entry(2)])]), [ok(1)]);
+    }
+}

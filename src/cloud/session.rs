@@ -65,6 +65,8 @@ pub(super) struct Conversation {
     routes: Vec<Route>,
     registrations: Rate,
     timer: Pin<Box<Sleep>>,
+    /// Something lies in the buffers of TLS.
+    unflushed: bool,
     /// When it is given up although there is something left to write.
     close_by: Option<Instant>,
     /// When all that has been read would have come at the permitted pace.
@@ -102,6 +104,7 @@ impl Conversation {
             routes: Vec::new(),
             registrations: Rate::default(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
+            unflushed: false,
             close_by: None,
             paced_until: now,
         }
@@ -190,19 +193,20 @@ impl Conversation {
 
     /// Ready once all is written and on its way.
     fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ()>> {
-        let mut wrote = false;
         while !self.mqtt.output().is_empty() {
             match Pin::new(&mut self.stream).poll_write(context, self.mqtt.output()) {
                 Poll::Ready(Ok(count)) if count > 0 => self.mqtt.handle_written(count, now),
                 Poll::Ready(_) => return Poll::Ready(Err(())),
                 Poll::Pending => return Poll::Pending,
             }
-            wrote = true;
+            self.unflushed = true;
         }
-        if !wrote && self.mqtt.closing().is_none() {
-            return Poll::Ready(Ok(()));
+        if self.unflushed {
+            let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(context) else { return Poll::Pending };
+            self.unflushed = false;
+            return Poll::Ready(flushed.map_err(|_| ()));
         }
-        Pin::new(&mut self.stream).poll_flush(context).map_err(|_| ())
+        Poll::Ready(Ok(()))
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ()>> {

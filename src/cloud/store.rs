@@ -77,6 +77,12 @@ impl Store {
         Ok((Self(database), records))
     }
 
+    /// As on a disk that is full.
+    #[cfg(test)]
+    pub(super) fn fail_from_now_on(&mut self) {
+        self.0.pragma_update(None, "query_only", "ON").expect("set");
+    }
+
     /// Makes all changes durable, or none of them.
     ///
     /// # Errors

@@ -33,8 +33,16 @@ pub(super) struct Manufacturers(Vec<AuthorityCertificate>);
 impl Manufacturers {
     /// The thing that a certificate names. TLS has checked its chain; this asks for the rest: P-256
     /// alone, one name, one use.
-    pub(super) fn thing_of(&self, certificate: &CertificateDer<'_>) -> Option<ThingId> {
-        self.0.iter().find_map(|authority| authority.check_device(certificate).ok())
+    pub(super) fn thing_of(&self, certificate: &CertificateDer<'_>) -> Result<ThingId, Refusal> {
+        let mut refusal = Refusal::Foreign;
+        for authority in &self.0 {
+            match authority.check_device(certificate) {
+                Err(Refusal::Foreign) => {}
+                Err(other) => refusal = other,
+                Ok(thing) => return Ok(thing),
+            }
+        }
+        Err(refusal)
     }
 }
 

@@ -265,7 +265,7 @@ fn several_topics_fit_and_those_whose_right_is_gone_make_room() {
     let limits = SessionLimits { subscriptions: 2, ..SessionLimits::default() };
     let mut session = Session::new(limits, now);
     let mut policy = Family { allowed: "" };
-    let mut says = |session: &mut Session, bytes: &[u8], policy: &mut Family| {
+    let says = |session: &mut Session, bytes: &[u8], policy: &mut Family| {
         session.handle_bytes(bytes, now, policy);
         let output = session.output().to_vec();
         session.handle_written(output.len(), now);
