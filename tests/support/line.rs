@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sect::mqtt::client::{
-    CheckDates, CloudDestination, CloudError, CloudLogin, Delivery, Destination, Link, LinkError,
+    CheckDates, CloudDestination, CloudError, CloudLogin, Delivery, Destination, Link, LinkError, Step as LinkStep,
 };
 use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce, RequestId};
@@ -157,7 +157,7 @@ impl Line {
         let mut link = Link::open_cloud(&remote_destination(cloud, binding), PATIENCE).await?;
         link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, PATIENCE)
             .await
-            .map_err(|error| CloudError::Closed(error.to_string()))?;
+            .map_err(|error| CloudError::Closed { during: LinkStep::Subscription, reason: error.to_string() })?;
         let keys = binding.keys();
         Ok(Self { link, binding: binding.clone(), c2t: keys.c2t, t2c: keys.t2c })
     }
