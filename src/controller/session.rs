@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -42,6 +43,8 @@ pub struct Session {
     /// The newest request that was answered.
     answered: Option<RequestHandle>,
     events: VecDeque<ControllerEvent>,
+    /// Whether a way that is lost is opened again while another one is open.
+    lasts: bool,
 }
 
 impl fmt::Debug for Session {
@@ -65,6 +68,46 @@ pub struct Answer {
     pub path: Path,
     /// Where the thing is on the home network, where it was reached there.
     pub address: Option<SocketAddr>,
+    /// Where the thing itself stands with its cloud servers, where it tells.
+    pub clouds: Vec<CloudState>,
+}
+
+/// Where a thing stands with one of its cloud servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudState {
+    /// The server.
+    pub host: String,
+    /// One word for it; `registered` is as it should be.
+    pub state: String,
+}
+
+/// What an answer to `status` tells beyond the state; what a newer thing adds is not understood here.
+#[derive(Default, Deserialize)]
+struct StatusResult {
+    #[serde(default)]
+    clouds: Vec<CloudState>,
+}
+
+impl CloudState {
+    /// What it means, for people; nothing when all is well.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        Some(match self.state.as_str() {
+            "registered" => return None,
+            "connecting" => "it is still connecting",
+            "registering" => "it is still registering",
+            "topic-refused" => "the server gave one of its topics to another plug",
+            "clone" => "another plug registers under its name: its card was copied, or an old copy restored",
+            "dns" => "it cannot look the server's name up",
+            "unreachable" => "it cannot reach the server",
+            "wrong-name" => "the server shows it a certificate for another name",
+            "wrong-authority" => "the server shows it a certificate of another authority",
+            "tls" => "its TLS handshake with the server fails",
+            "refused" => "the server refuses its device certificate",
+            "lost" => "it has lost the connection and tries again",
+            other => other,
+        })
+    }
 }
 
 /// How one way did.
@@ -123,7 +166,16 @@ impl Session {
             sent: VecDeque::new(),
             answered: None,
             events: VecDeque::new(),
+            lasts: false,
         }
+    }
+
+    /// From now on a way that is lost, or was not there, is tried again while another one is open.
+    #[must_use]
+    pub fn lasting_long(mut self) -> Self {
+        self.lasts = true;
+        self.ways.iter_mut().filter(|way| !way.has_hope()).for_each(Way::reopen);
+        self
     }
 
     /// Asks for the state.
@@ -244,7 +296,11 @@ impl Session {
                 self.handle_message(place, &publication.payload);
                 Ok(())
             }
-            News::Closed(Some(error)) if !self.ways.iter().any(Way::has_hope) => Err(error),
+            News::Closed(_) if self.lasts && self.ways.iter().any(Way::is_open) => {
+                self.ways[place].reopen();
+                Ok(())
+            }
+            News::Closed(Some(error)) if self.lasts || !self.ways.iter().any(Way::has_hope) => Err(error),
             News::Closed(None) if !self.ways.iter().any(Way::has_hope) => {
                 Err(LinkError::Lost("no way is left".to_owned()))
             }
@@ -312,8 +368,10 @@ impl Session {
     async fn status_answer(&mut self, asked: RequestHandle) -> Result<Option<Answer>, SessionError> {
         loop {
             match self.next_event().await? {
-                ControllerEvent::Status { handle, rc, state, round_trip, path, .. } if handle == asked => {
-                    return Ok(Some(self.answer(rc, state, round_trip, path)));
+                ControllerEvent::Status { handle, rc, state, result, round_trip, path } if handle == asked => {
+                    let told = result.and_then(|text| serde_json::from_str::<StatusResult>(&text).ok());
+                    let clouds = told.unwrap_or_default().clouds;
+                    return Ok(Some(Answer { clouds, ..self.answer(rc, state, round_trip, path) }));
                 }
                 ControllerEvent::StatusUnanswered { handle } if handle == asked => return Ok(None),
                 _ => {}
@@ -324,7 +382,7 @@ impl Session {
     fn answer(&self, rc: ReturnCode, state: State, round_trip: Duration, path: Path) -> Answer {
         let lasting = self.lasting(state.since);
         let address = self.ways.iter().find_map(Way::address);
-        Answer { rc, state, round_trip, lasting, path, address }
+        Answer { rc, state, round_trip, lasting, path, address, clouds: Vec::new() }
     }
 }
 
