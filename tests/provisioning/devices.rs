@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use openssl::nid::Nid;
 use openssl::x509::X509PurposeId;
@@ -134,6 +136,9 @@ fn fifty_plugs_get_fifty_keys_and_an_interrupted_list_is_finished() {
     let before = factory.files();
     fs::remove_file(factory.path(&format!("plugs/{}/device.crt", ids[40]))).expect("removed");
     fs::write(factory.path(&format!("plugs/{}/.device.crt.new", ids[40])), "half").expect("written");
+    // As if it had been cut off when a key had both names, the last and the one before it.
+    let first = factory.path(&format!("plugs/{}", ids[0]));
+    fs::hard_link(first.join("device.key"), first.join(".device.key.new")).expect("linked");
     for id in &ids[41..] {
         fs::remove_dir_all(factory.path(&format!("plugs/{id}"))).expect("removed");
     }
@@ -149,6 +154,43 @@ fn fifty_plugs_get_fifty_keys_and_an_interrupted_list_is_finished() {
     let certificate = factory.certificate(&format!("plugs/{}/device.crt", ids[40]));
     let key = factory.key(&format!("plugs/{}/device.key", ids[40]));
     assert!(certificate.public_key().expect("a key").public_eq(&key), "its key was kept");
+}
+
+#[test]
+fn a_factory_killed_at_any_moment_goes_on_where_it_was() {
+    let factory = Factory::new();
+    let ids: Vec<String> = (1..=200).map(|number| format!("{number:016x}")).collect();
+    fs::write(factory.path("ids"), ids.join("\n")).expect("written");
+    // Answers so long that the program waits for its reader before it has reached the end.
+    let plugs = ["p"; 3].map(|letter| letter.repeat(200)).join("/");
+    let batch = ["device", "--authority", "manufacturer", "--ids", "ids", "--out", &plugs];
+    let mut finished = 0;
+    for lines in [1, 20, 50] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sect-cloud"))
+            .current_dir(factory.0.path())
+            .arg("provision")
+            .args(batch)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sect-cloud starts");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        assert_eq!(out.lines().take(lines).filter(Result::is_ok).count(), lines);
+        child.kill().expect("its own child");
+        child.wait().expect("its own child");
+        let done = ids.iter().filter(|id| factory.path(&format!("{plugs}/{id}/device.crt")).exists()).count();
+        assert!(done >= lines.max(finished) && done < ids.len(), "{done} of {}", ids.len());
+        finished = done;
+    }
+    assert_eq!(factory.must(&batch).len(), ids.len());
+    let authority = factory.certificate("manufacturer/authority.crt");
+    for id in &ids {
+        let certificate = factory.certificate(&format!("{plugs}/{id}/device.crt"));
+        assert_eq!(verify(&certificate, &authority, &A_CLIENT), Ok(()), "{id}");
+        assert_eq!(common_names(&certificate), [format!("CN={id}")]);
+        let key = factory.key(&format!("{plugs}/{id}/device.key"));
+        assert!(certificate.public_key().expect("a key").public_eq(&key), "{id}");
+        assert_eq!(fs::read_dir(factory.path(&format!("{plugs}/{id}"))).expect("a folder").count(), 2, "{id}");
+    }
 }
 
 #[test]
@@ -191,7 +233,7 @@ fn an_authority_for_things_certifies_no_server_and_the_other_way_around() {
 #[test]
 fn two_processes_do_not_fill_one_folder() {
     let factory = Factory::new();
-    let held = Folder::open(&factory.path("state")).expect("the first");
+    let held = Folder::open(&factory.path("state"), &[]).expect("the first");
     let device = ["device", "--authority", "manufacturer", "--id", ID, "--out", "state"];
     assert!(factory.refused(&device).contains("another process is working in it"));
     assert!(!factory.path("state/device.key").exists());

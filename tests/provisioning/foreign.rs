@@ -148,6 +148,7 @@ fn weak_foreign_and_nameless_certificates_are_refused_with_the_reason() {
         ),
         (but(&|made| made.surprise = true), "it has the unknown critical extension 2.5.29.54"),
         (but(&|made| made.end = "20360101000000Z"), "it ends, and a thing's certificate must not"),
+        (but(&|made| made.end = "99981231235959Z"), "it ends, and a thing's certificate must not"),
         (factory.read("manufacturer/authority.crt"), "it is an authority's certificate"),
         (factory.read("manufacturer/authority.key"), "not a certificate"),
         (b"lamp\n".to_vec(), "not a certificate"),

@@ -89,7 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn authority(purpose: Purpose, out: &Path, name: &str, print: &Printer) -> anyhow::Result<()> {
     let made = Authority::create(purpose, name, &mut UnwrapErr(SysRng))?;
-    let folder = Folder::open(out)?;
+    let folder = Folder::open(out, &[AUTHORITY_KEY, AUTHORITY_CERTIFICATE])?;
     let certificate = folder.file(AUTHORITY_CERTIFICATE);
     ensure!(!certificate.exists(), "{}: there is an authority already; it is not overwritten", out.display());
     folder.create_secret(AUTHORITY_KEY, &made.key_pem())?;
@@ -111,7 +111,7 @@ fn server(
     let now = SystemTime::now();
     ensure!(now >= UNIX_EPOCH + FIRST_DAY, "the clock of this machine is wrong: set it first");
     let end = now + DAY * u32::from(days);
-    let folder = Folder::open(out)?;
+    let folder = Folder::open(out, &[SERVER_KEY, SERVER_CERTIFICATE])?;
     if let Some(before) = folder.read_public(SERVER_CERTIFICATE)? {
         let pinned = certificates(&before).ok().and_then(|chain| AuthorityCertificate::from_der(chain.last()?).ok());
         ensure!(
@@ -150,7 +150,7 @@ fn server(
 
 /// Fills a thing's folder; false when it was filled already, by this authority and for this thing.
 fn device(authority: &Authority, id: &ThingId, out: &Path) -> anyhow::Result<bool> {
-    let folder = Folder::open(out)?;
+    let folder = Folder::open(out, &[DEVICE_KEY, DEVICE_CERTIFICATE])?;
     let (key, certificate) = (folder.read_secret(DEVICE_KEY)?, folder.read_public(DEVICE_CERTIFICATE)?);
     let mut rng = UnwrapErr(SysRng);
     let unreadable = || format!("could not read {}", folder.file(DEVICE_KEY).display());

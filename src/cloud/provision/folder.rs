@@ -61,19 +61,31 @@ impl FileError {
 }
 
 impl Folder {
-    /// Opens the folder, or makes it for its owner alone, and locks it.
+    /// Opens the folder, or makes it for its owner alone, locks it, and removes what a power cut left
+    /// beside the files of these names: it may be a second name of a key.
     ///
     /// # Errors
     ///
     /// [`FileError`].
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    pub fn open(path: &Path, names: &[&str]) -> Result<Self, FileError> {
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(FileError::at(path))?;
-        let handle = File::open(path).map_err(FileError::at(path))?;
-        match handle.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), handle }),
-            Err(TryLockError::WouldBlock) => Err(FileError::Busy(path.to_owned())),
-            Err(TryLockError::Error(error)) => Err(FileError::at(path)(error)),
+        // A file is only as durable as the names on the way to it.
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent).and_then(|folder| folder.sync_all()).map_err(FileError::at(parent))?;
         }
+        let handle = File::open(path).map_err(FileError::at(path))?;
+        handle.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => FileError::Busy(path.to_owned()),
+            TryLockError::Error(error) => FileError::at(path)(error),
+        })?;
+        let folder = Self { path: path.to_owned(), handle };
+        for name in names {
+            discard(&folder.unfinished(name))?;
+        }
+        Ok(folder)
     }
 
     /// Where a file of this name lies.
@@ -136,13 +148,13 @@ impl Folder {
         self.write(name, text, PUBLIC_MODE, true)
     }
 
+    /// Where a file lies until it is whole.
+    fn unfinished(&self, name: &str) -> PathBuf {
+        self.file(&format!(".{name}.new"))
+    }
+
     fn write(&self, name: &str, text: &str, mode: u32, replace: bool) -> Result<(), FileError> {
-        let (path, new) = (self.file(name), self.file(&format!(".{name}.new")));
-        // Under the lock, what lies there was left by a power cut.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(FileError::at(&new)(error)),
-            _ => {}
-        }
+        let (path, new) = (self.file(name), self.unfinished(name));
         let written = self.write_whole(&new, text, mode).map_err(FileError::at(&new)).and_then(|()| {
             if replace {
                 return fs::rename(&new, &path).map_err(FileError::at(&path));
@@ -156,7 +168,7 @@ impl Folder {
         });
         if written.is_err() {
             // The first error is the one to report.
-            let _ = fs::remove_file(&new);
+            let _ = discard(&new);
         }
         written?;
         self.handle.sync_all().map_err(FileError::at(&self.path))
@@ -210,6 +222,14 @@ fn read(path: &Path, file: File) -> Result<String, FileError> {
         error.into_bytes().zeroize();
         FileError::NotText(path.to_owned())
     })
+}
+
+/// Removes a file; that there is none is no error.
+fn discard(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::at(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn optional<T>(read: Result<T, FileError>) -> Result<Option<T>, FileError> {
