@@ -5,7 +5,7 @@ use crate::proto::action::JoinFailure;
 use crate::proto::envelope;
 use crate::proto::freshness::Stale;
 use crate::proto::id::Nonce;
-use crate::proto::message::{EVENT_STATE, Status};
+use crate::proto::message::{EVENT_STATE, State, Status};
 use crate::proto::topic::PAIR_C2T;
 
 #[test]
@@ -195,6 +195,70 @@ fn an_outlet_that_does_not_switch_is_told_and_shown() {
     assert_eq!(actions[0], Action::Show(Screen::Fault(Fault::Outlet)));
     let Action::Publish { payload, .. } = &actions[1] else { panic!("no answer") };
     assert_eq!(hand.answer(payload), (envelope::request_id(&command), ReturnCode::Storage, false));
+}
+
+/// A failed "on" may have reached the load: "off" must not be answered from memory.
+#[test]
+fn after_a_failed_switch_off_reaches_the_outlet() {
+    let (mut bench, mut hand) = one_owner();
+    bench.thing.handle_session_opened(SessionId(2), &hand.psk_identity());
+    bench.outlet.broken = true;
+    let on = hand.command(true, bench.now);
+    assert_eq!(bench.publish(SESSION, &hand.topic(), &on), Verdict::Answered(ReturnCode::Storage));
+    bench.actions();
+
+    bench.outlet.broken = false;
+    bench.wait(10);
+    let off = hand.command(false, bench.now);
+    assert_eq!(bench.publish(SESSION, &hand.topic(), &off), Verdict::Answered(ReturnCode::Ok));
+    assert_eq!(bench.outlet.switched, [OutletState::Off]);
+    let actions = bench.actions();
+    let [Action::Publish { payload: answer, .. }, Action::Publish { payload: event, .. }, Action::Show(shown)] =
+        &actions[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(hand.answer(answer), (envelope::request_id(&off), ReturnCode::Ok, false));
+    assert_eq!(hand.event(event), (EVENT_STATE.into(), false, SwitchedBy::User, Some("Ana".into())));
+    assert!(matches!(shown, Screen::Online { outlet: OutletState::Off, .. }), "{shown:?}");
+}
+
+#[test]
+fn after_a_failed_press_off_reaches_the_outlet_and_the_next_press_tries_again() {
+    let (mut bench, mut hand) = one_owner();
+    bench.outlet.broken = true;
+    bench.press(Press::Short);
+    assert_eq!(bench.actions(), [Action::Show(Screen::Fault(Fault::Outlet))]);
+    bench.outlet.broken = false;
+    let off = hand.command(false, bench.now);
+    assert_eq!(bench.publish(SESSION, &hand.topic(), &off), Verdict::Answered(ReturnCode::Ok));
+    assert_eq!(bench.outlet.switched, [OutletState::Off]);
+
+    bench.outlet.broken = true;
+    bench.wait(10);
+    let on = hand.command(true, bench.now);
+    assert_eq!(bench.publish(SESSION, &hand.topic(), &on), Verdict::Answered(ReturnCode::Storage));
+    bench.actions();
+    bench.outlet.broken = false;
+    bench.press(Press::Short);
+    assert_eq!(bench.outlet.switched, [OutletState::Off, OutletState::On]);
+    assert_eq!(hand.event(&bench.published()[0].1), (EVENT_STATE.into(), true, SwitchedBy::Button, None));
+}
+
+#[test]
+fn the_state_that_the_load_has_is_set_again_and_is_no_news() {
+    let (mut bench, mut hand) = one_owner();
+    bench.thing.handle_session_opened(SessionId(2), &hand.psk_identity());
+    bench.press(Press::Short);
+    bench.actions();
+    bench.wait(10);
+    let on = hand.command(true, bench.now);
+    assert_eq!(bench.publish(SESSION, &hand.topic(), &on), Verdict::Answered(ReturnCode::Ok));
+    assert_eq!(bench.outlet.switched, [OutletState::On, OutletState::On]);
+    let [(_, answer)] = &bench.published()[..] else { panic!("the answer and no event") };
+    let opened = Sealed::parse(answer).expect("shape").open(&hand.t2c).expect("authentic");
+    let State { by, who, since, .. } = json::read::<Response<'_>>(opened.bytes()).expect("a response").st;
+    assert_eq!((by, who, since), (SwitchedBy::Button, None, Micros::new(bench.now.get() - 10)));
 }
 
 #[test]
