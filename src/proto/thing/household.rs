@@ -276,7 +276,7 @@ impl HouseholdState {
         let reply = |rc| Reply { re, rc, result: None };
         let Asker { index, path } = asker;
         let controller = &mut self.controllers[index];
-        if let Some(answer) = controller.freshness.answer_to(&re) {
+        if let Some(answer) = controller.freshness.answer_to(&re, now) {
             let (topic, payload) = (controller.t2c.clone(), answer.to_vec());
             core.actions.push_back(Action::Publish { path, topic, payload });
             return Verdict::Repeated;
