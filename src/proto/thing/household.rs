@@ -18,7 +18,6 @@ use crate::proto::action::{Action, Admission, Fault, Path, Screen, SessionId, Wi
 use crate::proto::envelope::{Opened, Sealed};
 use crate::proto::freshness::{Fresh, Freshness};
 use crate::proto::id::{RequestId, ThingId};
-use crate::proto::json;
 use crate::proto::keys::EpochKeys;
 use crate::proto::message::{
     EVENT_STATE, Event, Operation, OutletState, Request, Requested, Response, ReturnCode, State, SwitchedBy,
@@ -339,8 +338,8 @@ impl HouseholdState {
         let st = self.state(core);
         let controller = &mut self.controllers[index];
         let ts = controller.freshness.stamp(now);
-        let text = json::encode(&Response { re, rc, boot: core.boot, ts, st, r: result });
-        controller.keys.t2c.seal(&text, rng).expect("an answer is far below 1983 bytes")
+        let response = Response { re, rc, boot: core.boot, ts, st, r: result };
+        controller.keys.t2c.seal_message(&response, rng).expect("an answer is far below 1983 bytes")
     }
 
     fn publish(&self, core: &mut Core, Asker { index, path }: Asker, payload: Vec<u8>) {
@@ -380,8 +379,8 @@ impl HouseholdState {
                 continue;
             }
             let ts = controller.freshness.stamp(now);
-            let text = json::encode(&Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None });
-            let payload = controller.keys.t2c.seal(&text, rng).expect("an event is far below 1983 bytes");
+            let event = Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None };
+            let payload = controller.keys.t2c.seal_message(&event, rng).expect("an event is far below 1983 bytes");
             core.actions.extend(paths.map(|&path| Action::Publish {
                 path,
                 topic: controller.t2c.clone(),
