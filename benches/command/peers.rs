@@ -188,7 +188,7 @@ fn respond(broker: SocketAddr, outlet: &Path) -> io::Result<()> {
         let (jwe, _) = wire.receive()?;
         let opened = Sealed::parse(jwe).and_then(|sealed| sealed.open(&keys.c2t)).map_err(io::Error::other)?;
         let (re, now) = (opened.request_id(), clock.now());
-        if freshness.answer_to(&re).is_some() {
+        if freshness.answer_to(&re, now).is_some() {
             continue;
         }
         let request = Request::read(opened.bytes()).map_err(io::Error::other)?;

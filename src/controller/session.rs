@@ -449,8 +449,10 @@ pub fn accepted(alias: &str, answer: Answer) -> Result<Answer, Failure> {
         ReturnCode::Epoch => Failure::new(Exit::Crypto, format!("{alias} wants its keys renewed first"))
             .next("update `sect`, which then renews them"),
         ReturnCode::Conflict => Failure::new(Exit::Other, format!("{alias} says that this contradicts its state")),
-        ReturnCode::Storage => Failure::new(Exit::Other, format!("{alias} could not store it; nothing was changed"))
-            .next("its SD card may be worn out"),
+        ReturnCode::Storage => {
+            Failure::new(Exit::Other, format!("{alias} could not switch for sure: it may be on or off now"))
+                .next("look at it and try again; if that does not help, its hardware may be worn out")
+        }
         ReturnCode::NotFound => Failure::new(Exit::NotFound, format!("{alias} does not have that")),
         ReturnCode::BadRequest | ReturnCode::Unsupported => {
             Failure::new(Exit::Other, format!("{alias} does not understand that")).next("update one of the two")

@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use rand_core::CryptoRng;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::draw;
 use super::id::IdError;
+use super::text;
 use super::topic::ALPHANUMERIC;
 
 const USER_ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -69,7 +70,7 @@ macro_rules! credential {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                text::parse(deserializer)
             }
         }
     };

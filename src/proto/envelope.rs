@@ -6,12 +6,14 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use rand_core::CryptoRng;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::aead::{self, BLOCK_BYTES, TAG_BYTES};
 use super::id::{Kid, RequestId};
+use super::json::{self, Body};
 use super::secret::Secret;
 
 /// The plaintext sizes; a message is padded with spaces to the next.
@@ -88,15 +90,28 @@ impl EnvelopeKey {
         self.key.expose()
     }
 
+    /// Seals a message under a fresh random IV.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] above 1983 bytes.
+    ///
+    /// # Security
+    ///
+    /// Its JSON is written into the buffer in which it is encrypted, and stands nowhere else.
+    pub fn seal_message<B: Body + Serialize>(&self, body: &B, rng: &mut dyn CryptoRng) -> Result<Vec<u8>, TooLong> {
+        let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
+        let bytes = json::encode_into(body, &mut buffer[..MAX_PLAINTEXT_BYTES]);
+        self.seal_buffer(&mut buffer, bytes, &random_iv(rng))
+    }
+
     /// Seals JSON under a fresh random IV.
     ///
     /// # Errors
     ///
     /// [`TooLong`] above 1983 bytes.
     pub fn seal(&self, json: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, TooLong> {
-        let mut iv = [0; BLOCK_BYTES];
-        rng.fill_bytes(&mut iv);
-        self.seal_with_iv(json, &iv)
+        self.seal_with_iv(json, &random_iv(rng))
     }
 
     /// Seals JSON under a chosen IV. For test vectors: an IV must never be used twice.
@@ -105,23 +120,38 @@ impl EnvelopeKey {
     ///
     /// [`TooLong`] above 1983 bytes.
     pub fn seal_with_iv(&self, json: &[u8], iv: &[u8; BLOCK_BYTES]) -> Result<Vec<u8>, TooLong> {
-        let padded = BUCKETS.into_iter().find(|&bucket| json.len() <= bucket).ok_or(TooLong(json.len()))?;
-        let ciphertext_bytes = aead::ciphertext_bytes(padded);
-
         let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
-        buffer[..json.len()].copy_from_slice(json);
+        buffer.get_mut(..json.len()).ok_or(TooLong(json.len()))?.copy_from_slice(json);
+        self.seal_buffer(&mut buffer, json.len(), iv)
+    }
 
-        let mut jwe = Vec::with_capacity(MAX_JWE_BYTES.min(jwe_bytes(ciphertext_bytes)));
+    /// Encrypts in place the JSON that fills the first `bytes` of `buffer`, before spaces.
+    fn seal_buffer(
+        &self,
+        buffer: &mut [u8; MAX_CIPHERTEXT_BYTES],
+        bytes: usize,
+        iv: &[u8; BLOCK_BYTES],
+    ) -> Result<Vec<u8>, TooLong> {
+        let padded = BUCKETS.into_iter().find(|&bucket| bytes <= bucket).ok_or(TooLong(bytes))?;
+        let ciphertext = &mut buffer[..aead::ciphertext_bytes(padded)];
+
+        let mut jwe = Vec::with_capacity(jwe_bytes(ciphertext.len()));
         push_base64(&mut jwe, &header(&self.kid));
-        let tag = aead::seal(&self.key, iv, &jwe, &mut buffer[..ciphertext_bytes], padded);
+        let tag = aead::seal(&self.key, iv, &jwe, ciphertext, padded);
         jwe.extend_from_slice(b"..");
         push_base64(&mut jwe, iv);
         jwe.push(b'.');
-        push_base64(&mut jwe, &buffer[..ciphertext_bytes]);
+        push_base64(&mut jwe, ciphertext);
         jwe.push(b'.');
         push_base64(&mut jwe, &tag);
         Ok(jwe)
     }
+}
+
+fn random_iv(rng: &mut dyn CryptoRng) -> [u8; BLOCK_BYTES] {
+    let mut iv = [0; BLOCK_BYTES];
+    rng.fill_bytes(&mut iv);
+    iv
 }
 
 const fn jwe_bytes(ciphertext_bytes: usize) -> usize {
@@ -297,6 +327,30 @@ mod tests {
             assert_eq!(sealed(&vec![b'x'; plaintext]).len(), jwe, "{plaintext} bytes");
         }
         assert_eq!(key().seal(&[b'x'; 1984], &mut Counter::new(0)), Err(TooLong(1984)));
+    }
+
+    #[derive(Serialize)]
+    struct Note {
+        text: String,
+    }
+
+    impl Body for Note {
+        const T: &'static str = "note";
+    }
+
+    #[test]
+    fn a_message_is_sealed_as_its_json_would_be() {
+        let frame = json::encode(&Note { text: String::new() }).len();
+        for bytes in [frame, 191, 192, 1983] {
+            let note = Note { text: "x".repeat(bytes - frame) };
+            let text = json::encode(&note);
+            assert_eq!(text.len(), bytes);
+            assert_eq!(key().seal_message(&note, &mut Counter::new(0)), Ok(sealed(&text)));
+        }
+        for bytes in [1984, 5000] {
+            let note = Note { text: "x".repeat(bytes - frame) };
+            assert_eq!(key().seal_message(&note, &mut Counter::new(0)), Err(TooLong(bytes)));
+        }
     }
 
     #[test]

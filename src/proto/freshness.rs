@@ -92,10 +92,12 @@ impl Freshness {
         ts
     }
 
-    /// The answer that these very bytes got before.
+    /// The answer that these very bytes got before: in the last 60 s, or to the last one accepted.
     #[must_use]
-    pub fn answer_to(&self, request: &RequestId) -> Option<&[u8]> {
-        self.answers.iter().rev().find(|answer| answer.request == *request).map(|answer| answer.jwe.as_slice())
+    pub fn answer_to(&self, request: &RequestId, now: Micros) -> Option<&[u8]> {
+        let is_kept = |(back, answer): &(usize, &Answer)| *back == 0 || now.since(answer.accepted_at) <= ANSWER_LIFE;
+        let mut kept = self.answers.iter().rev().enumerate().take_while(is_kept);
+        kept.find(|(_, answer)| answer.request == *request).map(|(_, answer)| answer.jwe.as_slice())
     }
 
     /// Keeps an accepted message's answer: 32 of them, 60 s, and the last one for good.
@@ -167,15 +169,30 @@ mod tests {
     fn the_last_answer_is_never_evicted() {
         let mut freshness = Freshness::default();
         let id = |n| RequestId::new([n; 16]);
+        let later = Micros::new(60_000_001);
         freshness.keep_answer(id(0), Micros::ZERO, vec![0]);
-        assert_eq!(freshness.answer_to(&id(0)), Some(&[0][..]));
-        freshness.keep_answer(id(1), Micros::new(60_000_001), vec![1]);
-        assert_eq!(freshness.answer_to(&id(0)), None);
-        assert_eq!(freshness.answer_to(&id(1)), Some(&[1][..]));
+        assert_eq!(freshness.answer_to(&id(0), Micros::new(u64::MAX)), Some(&[0][..]));
+        freshness.keep_answer(id(1), later, vec![1]);
+        assert_eq!(freshness.answer_to(&id(0), later), None);
+        assert_eq!(freshness.answer_to(&id(1), later), Some(&[1][..]));
         for n in 2..=33 {
-            freshness.keep_answer(id(n), Micros::new(60_000_002), vec![n]);
+            freshness.keep_answer(id(n), later, vec![n]);
         }
-        assert_eq!(freshness.answer_to(&id(1)), None);
-        assert_eq!(freshness.answer_to(&id(2)), Some(&[2][..]));
+        assert_eq!(freshness.answer_to(&id(1), later), None);
+        assert_eq!(freshness.answer_to(&id(2), later), Some(&[2][..]));
+    }
+
+    #[test]
+    fn an_answer_but_the_last_is_given_for_60_s_and_no_longer() {
+        let mut freshness = Freshness::default();
+        let id = |n| RequestId::new([n; 16]);
+        for n in 0..3 {
+            freshness.keep_answer(id(n), Micros::new(u64::from(n)), vec![n]);
+        }
+        let given = |now| [0, 1, 2].map(|n| freshness.answer_to(&id(n), Micros::new(now)).is_some());
+        assert_eq!(given(60_000_000), [true, true, true]);
+        assert_eq!(given(60_000_001), [false, true, true]);
+        assert_eq!(given(60_000_003), [false, false, true]);
+        assert_eq!(given(u64::MAX), [false, false, true]);
     }
 }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use super::text;
 
 /// Text that is not the strict form of an identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -87,7 +89,7 @@ macro_rules! identifier {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                text::parse(deserializer)
             }
         }
     };
@@ -209,7 +211,7 @@ impl Serialize for ThingId {
 
 impl<'de> Deserialize<'de> for ThingId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        text::parse(deserializer)
     }
 }
 

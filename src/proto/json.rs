@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Write};
 use std::marker::PhantomData;
 
 use serde::de::value::{CowStrDeserializer, MapAccessDeserializer};
@@ -16,6 +17,8 @@ use thiserror::Error;
 pub const MAX_DEPTH: usize = 4;
 /// The largest integer: what a double holds exactly.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+/// Most messages are shorter.
+const USUAL_BYTES: usize = 192;
 
 /// Text that is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -35,15 +38,72 @@ pub trait Body {
 /// When `body` is no map with string keys, which no body in this crate is.
 #[must_use]
 pub fn encode<B: Body + Serialize>(body: &B) -> Vec<u8> {
-    let mut text = Vec::with_capacity(super::envelope::BUCKETS[0]);
-    text.extend_from_slice(br#"{"v":1,"t":""#);
-    text.extend_from_slice(B::T.as_bytes());
-    text.extend_from_slice(br#"","#);
-    let brace = text.len();
-    serde_json::to_writer(&mut text, body).expect("a body is a map with string keys");
-    // The body's own opening brace goes.
-    text.remove(brace);
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    write(body, &mut text);
     text
+}
+
+/// Writes the same into `room`, as much as fits, and gives the length of the whole.
+///
+/// # Panics
+///
+/// As [`encode`].
+///
+/// # Security
+///
+/// What a body holds stands nowhere but in `room`: a vector that grows leaves copies behind.
+#[must_use]
+pub fn encode_into<B: Body + Serialize>(body: &B, room: &mut [u8]) -> usize {
+    let mut room = Room { room, bytes: 0 };
+    write(body, &mut room);
+    room.bytes
+}
+
+fn write<B: Body + Serialize>(body: &B, mut out: impl Write) {
+    for part in [r#"{"v":1,"t":""#, B::T, r#"","#] {
+        out.write_all(part.as_bytes()).expect("neither a vector nor a room refuses bytes");
+    }
+    serde_json::to_writer(WithoutBrace { out, brace: true }, body).expect("a body is a map with string keys");
+}
+
+/// Takes any number of bytes, keeps what fits and counts all.
+struct Room<'a> {
+    room: &'a mut [u8],
+    bytes: usize,
+}
+
+impl Write for Room<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let free = self.room.get_mut(self.bytes..).unwrap_or_default();
+        let fits = free.len().min(bytes.len());
+        free[..fits].copy_from_slice(&bytes[..fits]);
+        self.bytes += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Swallows the body's own opening brace, its first byte.
+struct WithoutBrace<W> {
+    out: W,
+    brace: bool,
+}
+
+impl<W: Write> Write for WithoutBrace<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.brace && !bytes.is_empty() {
+            self.brace = false;
+            return Ok(1);
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Checks the whole of `text` and gives its `t`.
@@ -286,6 +346,20 @@ mod tests {
     fn members_stand_in_any_order_and_spaces_follow() {
         let text = br#"{ "at" : 9007199254740991, "t":"example","on":false, "v":1 }    "#;
         assert_eq!(read(text), Ok(Example { on: false, at: Some(MAX_INTEGER) }));
+    }
+
+    #[test]
+    fn a_room_takes_what_fits_and_tells_what_it_would_take() {
+        let body = Example { on: true, at: Some(7) };
+        let text = encode(&body);
+        assert_eq!(text, br#"{"v":1,"t":"example","on":true,"at":7}"#);
+        for room in 0..text.len() + 3 {
+            let mut room = vec![b' '; room];
+            assert_eq!(encode_into(&body, &mut room), text.len());
+            let fits = room.len().min(text.len());
+            assert_eq!(room[..fits], text[..fits]);
+            assert!(room[fits..].iter().all(|&byte| byte == b' '));
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl PairingKeys {
     pub fn derive(hello: &[u8], accept: &[u8], shared: &Secret<32>, code: &PairingCode) -> Self {
         let transcript = transcript(hello, accept);
         let salt = Sha512::new().chain_update("SecT-v1/code\0").chain_update(code.0.expose()).finalize();
-        let (_, prk) = Hkdf::<Sha512>::extract(Some(&salt), shared.expose());
+        let prk = extract(&salt, shared.expose());
         let th = [transcript.as_slice()];
         Self {
             transcript,
@@ -175,7 +175,7 @@ impl MasterKey {
     /// the wire and the fresh X25519 result (protocol section 8).
     #[must_use]
     pub fn next(&self, init_jwe: &[u8], acc_jwe: &[u8], shared: &Secret<32>) -> Self {
-        let (_, prk) = Hkdf::<Sha512>::extract(Some(self.0.expose()), shared.expose());
+        let prk = extract(self.0.expose(), shared.expose());
         let messages = Sha512::new().chain_update(init_jwe).chain_update(b".").chain_update(acc_jwe).finalize();
         Self(expand(&prk, "rekey", &[&messages]))
     }
@@ -184,14 +184,14 @@ impl MasterKey {
 /// The PSK of the identity `pair`, from the passcode on the display (protocol section 7).
 #[must_use]
 pub fn pairing_psk(passcode: &Passcode) -> TlsPsk {
-    let (_, prk) = Hkdf::<Sha512>::extract(Some(b"SecT-v1/pair-psk"), passcode.expose().as_bytes());
+    let prk = extract(b"SecT-v1/pair-psk", passcode.expose().as_bytes());
     expand(&prk, "tls-psk", &[])
 }
 
 /// The PSK of an invitation's identity (protocol section 9).
 #[must_use]
 pub fn invitation_psk(secret: &Secret<16>) -> TlsPsk {
-    let (_, prk) = Hkdf::<Sha512>::extract(Some(b"SecT-v1/invite"), secret.expose());
+    let prk = extract(b"SecT-v1/invite", secret.expose());
     expand(&prk, "tls-psk", &[])
 }
 
@@ -199,7 +199,7 @@ pub fn invitation_psk(secret: &Secret<16>) -> TlsPsk {
 /// `d = 1 + OS2IP(Expand(..., "p256", thing_id, 48)) mod (n - 1)`.
 #[must_use]
 pub fn recovery_key(code: &Secret<16>, thing: &ThingId) -> SigningKey {
-    let (_, prk) = Hkdf::<Sha512>::extract(Some(b"SecT-v1/recovery"), code.expose());
+    let prk = extract(b"SecT-v1/recovery", code.expose());
     let wide: Secret<48> = expand(&prk, "p256", &[&thing.characters()]);
     SigningKey::from_scalar(&recovery_scalar(&wide)).expect("1 <= d <= n - 1 is a valid scalar")
 }
@@ -220,7 +220,7 @@ fn recovery_scalar(wide: &Secret<48>) -> Secret<32> {
 /// or about another server's password (protocol section 10).
 #[must_use]
 pub fn cloud_password(password: &CtlrPassword, thing: &ThingId, server_ca: &SpkiHash) -> Secret<16> {
-    let (_, prk) = Hkdf::<Sha512>::extract(Some(b"SecT-v1/cloud"), password.expose().as_bytes());
+    let prk = extract(b"SecT-v1/cloud", password.expose().as_bytes());
     expand(&prk, "password", &[&thing.characters(), server_ca.as_bytes()])
 }
 
@@ -228,6 +228,13 @@ pub fn cloud_password(password: &CtlrPassword, thing: &ThingId, server_ca: &Spki
 #[must_use]
 pub fn spki_hash(spki_der: &[u8]) -> SpkiHash {
     SpkiHash::new(Sha256::digest(spki_der).into())
+}
+
+/// HKDF-Extract, keyed for Expand at once; the raw key that comes with it is wiped.
+fn extract(salt: &[u8], ikm: &[u8]) -> Hkdf<Sha512> {
+    let (mut raw, prk) = Hkdf::<Sha512>::extract(Some(salt), ikm);
+    raw.zeroize();
+    prk
 }
 
 fn expand<const L: usize>(prk: &Hkdf<Sha512>, label: &str, ctx: &[&[u8]]) -> Secret<L> {

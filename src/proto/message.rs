@@ -130,7 +130,7 @@ pub enum ReturnCode {
     Epoch,
     /// It contradicts the state.
     Conflict,
-    /// The store failed; nothing was done.
+    /// The store failed, and nothing was done; or the outlet did not confirm, and may have either state.
     Storage,
     /// What it names is not there.
     NotFound,
@@ -219,7 +219,7 @@ impl OutletState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Whether the load has power.
+    /// Whether the load has power, as the outlet last confirmed it.
     pub on: bool,
     /// What switched it last.
     pub by: SwitchedBy,

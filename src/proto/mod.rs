@@ -25,6 +25,7 @@ pub mod record;
 pub mod registration;
 pub mod secret;
 pub mod signature;
+mod text;
 pub mod thing;
 pub mod time;
 pub mod topic;

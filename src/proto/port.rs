@@ -8,15 +8,19 @@ use super::record::Claim;
 
 /// The power relay.
 pub trait Outlet {
-    /// Switches the load; when this returns, it is switched.
+    /// Switches the load; when this returns `Ok`, it is switched.
+    ///
+    /// It is asked for every wish, also for the state that the load should have already: setting
+    /// that again costs little, is seen by nobody, and makes sure of it.
     ///
     /// # Errors
     ///
-    /// [`OutletFault`] when the hardware refused; the load is then as it was.
+    /// [`OutletFault`] when the hardware did not confirm. What the load has is unknown then, until
+    /// the next success: it may have switched before something failed.
     fn set(&mut self, state: OutletState) -> Result<(), OutletFault>;
 }
 
-/// The hardware did not switch.
+/// The hardware did not confirm that it switched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the outlet did not switch")]
 pub struct OutletFault;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -19,6 +19,7 @@ use super::json::Body;
 use super::keys;
 use super::message::ReturnCode;
 use super::secret::SecretString;
+use super::text;
 use super::topic::TToken;
 
 /// Entries of one thing at most: 16 controllers, each with a current and a next topic.
@@ -176,7 +177,7 @@ impl Serialize for Verifier {
 
 impl<'de> Deserialize<'de> for Verifier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        text::parse(deserializer)
     }
 }
 

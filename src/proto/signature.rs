@@ -12,13 +12,14 @@ use p256::ecdsa::signature::{MultipartSigner, MultipartVerifier};
 use p256::ecdsa::{Signature as Ecdsa, SigningKey as P256SigningKey, VerifyingKey};
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
 use rand_core::CryptoRng;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use zeroize::Zeroize;
 
 use super::id::{IdError, Signature, SpkiHash};
 use super::keys;
 use super::secret::{Secret, SecretString};
+use super::text;
 
 /// Names the proof of possession of M3: signed with the transcript hash (protocol section 7).
 pub const POP: &str = "SecT-v1/pop\0";
@@ -231,7 +232,7 @@ impl Serialize for Spki {
 
 impl<'de> Deserialize<'de> for Spki {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        text::parse(deserializer)
     }
 }
 

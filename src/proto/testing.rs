@@ -1,8 +1,9 @@
-//! Predictable randomness for tests.
+//! Predictable randomness and watchful text for tests.
 
 use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
+use serde::de::{Deserializer, Visitor};
 
 /// Counts upwards, a byte at a time: every draw differs, every run is the same.
 pub(crate) struct Counter(u64);
@@ -39,3 +40,23 @@ impl TryRng for Counter {
 }
 
 impl TryCryptoRng for Counter {}
+
+/// A string that is read where it stands: whoever asks for an owned copy gets none.
+pub(crate) struct TextInPlace<'de>(pub &'de str);
+
+impl<'de> Deserializer<'de> for TextInPlace<'de> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("asked for something else than text in place"))
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}

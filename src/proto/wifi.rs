@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use super::id::IdError;
 use super::secret::SecretString;
+use super::text;
 
 /// A network's name: 1 to 32 bytes, which need not be text (IEEE 802.11).
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -88,9 +90,10 @@ impl Serialize for Ssid {
 
 impl<'de> Deserialize<'de> for Ssid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        let bytes = Base64UrlUnpadded::decode_vec(&text).map_err(de::Error::custom)?;
-        Self::new(&bytes).map_err(de::Error::custom)
+        text::read(deserializer, |text| {
+            let bytes = Base64UrlUnpadded::decode_vec(text).ok();
+            bytes.and_then(|bytes| Self::new(&bytes).ok()).ok_or(IdError("network name"))
+        })
     }
 }
 
@@ -120,7 +123,7 @@ impl Serialize for WifiPsk {
 
 impl<'de> Deserialize<'de> for WifiPsk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        text::parse(deserializer)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -16,6 +16,7 @@ use crate::proto::id::{Cid, PskId, SpkiHash, ThingId};
 use crate::proto::keys::{EpochKeys, MasterKey, TlsPsk};
 use crate::proto::secret::Secret;
 use crate::proto::signature::SigningKey;
+use crate::proto::text;
 use crate::proto::topic::TToken;
 use crate::proto::user::Name;
 
@@ -173,19 +174,20 @@ impl<const N: usize> Serialize for StoredSecret<N> {
 
 impl<'de, const N: usize> Deserialize<'de> for StoredSecret<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        let mut secret = Secret::new([0; N]);
-        match Base64UrlUnpadded::decode(&*text, secret.expose_mut()) {
-            Ok(bytes) if bytes.len() == N => Ok(Self(secret)),
-            _ => Err(de::Error::custom("not a stored secret")),
-        }
+        text::read(deserializer, |text| {
+            let mut secret = Secret::new([0; N]);
+            match Base64UrlUnpadded::decode(text, secret.expose_mut()) {
+                Ok(bytes) if bytes.len() == N => Ok(Self(secret)),
+                _ => Err("not a stored secret"),
+            }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::testing::Counter;
+    use crate::proto::testing::{Counter, TextInPlace};
 
     fn binding() -> Binding {
         let rng = &mut Counter::new(1);
@@ -248,6 +250,12 @@ mod tests {
         assert_eq!(refused(Binding { key: Secret::new([0; 32]), ..binding() }), Some(BindingError::Key));
         let clouds = vec![binding().clouds[0].clone(); MAX_CLOUDS + 1];
         assert_eq!(refused(Binding { clouds, ..binding() }), Some(BindingError::Clouds));
+    }
+
+    #[test]
+    fn a_stored_secret_is_read_without_a_copy_of_its_text() {
+        let StoredSecret(secret) = StoredSecret::<4>::deserialize(TextInPlace("AQIDBA")).expect("valid");
+        assert_eq!(secret.expose(), &[1, 2, 3, 4]);
     }
 
     #[test]

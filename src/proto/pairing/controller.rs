@@ -12,7 +12,6 @@ use rand_core::CryptoRng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use super::binding::Binding;
 use super::message::{
@@ -351,8 +350,8 @@ impl Run {
     }
 
     fn send_sealed<B: Body + Serialize>(&mut self, key: &EnvelopeKey, body: &B, rng: &mut dyn CryptoRng) {
-        let text = Zeroizing::new(json::encode(body));
-        let payload = key.seal(&text, rng).expect("names, keys and network names have limits far below 1983 bytes");
+        let payload =
+            key.seal_message(body, rng).expect("names, keys and network names have limits far below 1983 bytes");
         self.outgoing = Some(Outgoing::new(payload));
     }
 

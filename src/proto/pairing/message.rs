@@ -6,6 +6,7 @@ use crate::proto::credential::{CtlrPassword, CtlrUser};
 use crate::proto::id::{Cid, Nonce, PskId, Signature, SpkiHash, ThingId, X25519Public};
 use crate::proto::json::Body;
 use crate::proto::signature::Spki;
+use crate::proto::text;
 use crate::proto::topic::TToken;
 use crate::proto::user::Name;
 use crate::proto::wifi::{Ssid, WifiPsk};
@@ -184,8 +185,7 @@ impl Serialize for Der {
 impl<'de> Deserialize<'de> for Der {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64ct::{Base64UrlUnpadded, Encoding};
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Base64UrlUnpadded::decode_vec(&text).map(Self).map_err(de::Error::custom)
+        text::read(deserializer, |text| Base64UrlUnpadded::decode_vec(text).map(Self))
     }
 }
 

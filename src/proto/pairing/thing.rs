@@ -262,5 +262,5 @@ fn open<B: Body + DeserializeOwned>(key: &EnvelopeKey, message: &[u8]) -> Option
 }
 
 fn seal<B: Body + Serialize>(key: &EnvelopeKey, body: &B, rng: &mut dyn CryptoRng) -> Vec<u8> {
-    key.seal(&json::encode(body), rng).expect("two P-256 certificates and four cloud servers fit 1983 bytes")
+    key.seal_message(body, rng).expect("two P-256 certificates and four cloud servers fit 1983 bytes")
 }

@@ -13,18 +13,17 @@ use serde_json::value::RawValue;
 
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
-use super::{Core, Incoming, Switched};
+use super::{Core, Incoming, News};
 use crate::proto::action::{Action, Admission, Fault, Path, Screen, SessionId, WifiEvent};
 use crate::proto::envelope::{Opened, Sealed};
 use crate::proto::freshness::{Fresh, Freshness};
 use crate::proto::id::{RequestId, ThingId};
-use crate::proto::json;
 use crate::proto::keys::EpochKeys;
 use crate::proto::message::{
     EVENT_STATE, Event, Operation, OutletState, Request, Requested, Response, ReturnCode, State, SwitchedBy,
 };
 use crate::proto::pairing::message::CloudServer;
-use crate::proto::port::Ports;
+use crate::proto::port::{OutletFault, Ports};
 use crate::proto::record::{ControllerRecord, Household};
 use crate::proto::registration::Entry;
 use crate::proto::secret::SecretString;
@@ -112,6 +111,21 @@ struct Authorized(Operation);
 /// Who may do what (protocol section 9). Takes the proof of freshness, so that the order holds.
 fn authorize(_: Fresh, operation: Operation, role: Role) -> Result<Authorized, ReturnCode> {
     if role >= operation.least_role() { Ok(Authorized(operation)) } else { Err(ReturnCode::Forbidden) }
+}
+
+/// Does what `by` asked for.
+fn act(
+    core: &mut Core,
+    by: &ControllerRecord,
+    Authorized(operation): Authorized,
+    now: Micros,
+    ports: &mut Ports<'_>,
+) -> Result<News, ReturnCode> {
+    match operation {
+        Operation::OutletSet { on } => core
+            .switch(OutletState::from_on(on), SwitchedBy::User, Some(&by.name), now, ports.outlet)
+            .map_err(|OutletFault| ReturnCode::Storage),
+    }
 }
 
 impl Controller {
@@ -261,7 +275,7 @@ impl HouseholdState {
         let reply = |rc| Reply { re, rc, result: None };
         let Asker { index, path } = asker;
         let controller = &mut self.controllers[index];
-        if let Some(answer) = controller.freshness.answer_to(&re) {
+        if let Some(answer) = controller.freshness.answer_to(&re, now) {
             let (topic, payload) = (controller.t2c.clone(), answer.to_vec());
             core.actions.push_back(Action::Publish { path, topic, payload });
             return Verdict::Repeated;
@@ -283,47 +297,20 @@ impl HouseholdState {
             }
         };
         // From here the message is accepted: exactly one answer, kept whatever it says.
-        let before = core.outlet.state;
-        let code = match requested {
-            Requested::Unknown => ReturnCode::Unsupported,
-            Requested::Known(operation) => match authorize(fresh, operation, controller.record.role) {
-                Ok(authorized) => self.act(core, index, authorized, now, ports),
-                Err(code) => code,
-            },
+        let outcome = match requested {
+            Requested::Unknown => Err(ReturnCode::Unsupported),
+            Requested::Known(operation) => authorize(fresh, operation, controller.record.role)
+                .and_then(|authorized| act(core, &controller.record, authorized, now, ports)),
         };
+        let code = outcome.err().unwrap_or(ReturnCode::Ok);
         let answer = self.seal_answer(core, index, reply(code), now, ports.rng);
         self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
-        if core.outlet.state != before {
+        if outcome == Ok(News::Yes) {
             self.tell_everybody(core, registrar, Some(asker), now, ports.rng);
             self.show(core);
         }
         Verdict::Answered(code)
-    }
-
-    fn act(
-        &mut self,
-        core: &mut Core,
-        index: usize,
-        Authorized(operation): Authorized,
-        now: Micros,
-        ports: &mut Ports<'_>,
-    ) -> ReturnCode {
-        match operation {
-            Operation::OutletSet { on } => {
-                let wanted = OutletState::from_on(on);
-                if wanted == core.outlet.state {
-                    return ReturnCode::Ok;
-                }
-                if ports.outlet.set(wanted).is_err() {
-                    core.actions.push_back(Action::Show(Screen::Fault(Fault::Outlet)));
-                    return ReturnCode::Storage;
-                }
-                let who = Some(self.controllers[index].record.name.clone());
-                core.outlet = Switched { state: wanted, by: SwitchedBy::User, who, since: now };
-                ReturnCode::Ok
-            }
-        }
     }
 
     /// An answer that is made afresh each time.
@@ -351,8 +338,8 @@ impl HouseholdState {
         let st = self.state(core);
         let controller = &mut self.controllers[index];
         let ts = controller.freshness.stamp(now);
-        let text = json::encode(&Response { re, rc, boot: core.boot, ts, st, r: result });
-        controller.keys.t2c.seal(&text, rng).expect("an answer is far below 1983 bytes")
+        let response = Response { re, rc, boot: core.boot, ts, st, r: result };
+        controller.keys.t2c.seal_message(&response, rng).expect("an answer is far below 1983 bytes")
     }
 
     fn publish(&self, core: &mut Core, Asker { index, path }: Asker, payload: Vec<u8>) {
@@ -392,8 +379,8 @@ impl HouseholdState {
                 continue;
             }
             let ts = controller.freshness.stamp(now);
-            let text = json::encode(&Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None });
-            let payload = controller.keys.t2c.seal(&text, rng).expect("an event is far below 1983 bytes");
+            let event = Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None };
+            let payload = controller.keys.t2c.seal_message(&event, rng).expect("an event is far below 1983 bytes");
             core.actions.extend(paths.map(|&path| Action::Publish {
                 path,
                 topic: controller.t2c.clone(),

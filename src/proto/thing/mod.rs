@@ -22,7 +22,7 @@ use super::certificate::{CertificateError, ThingIdentity};
 use super::id::{Boot, ThingId};
 use super::message::{OutletState, SwitchedBy};
 use super::pairing::message::CloudServer;
-use super::port::Ports;
+use super::port::{Outlet, OutletFault, Ports};
 use super::record::{Household, Stored};
 use super::time::Micros;
 use super::user::Name;
@@ -59,6 +59,8 @@ struct Switched {
     by: SwitchedBy,
     who: Option<Name>,
     since: Micros,
+    /// The outlet failed since: the load may have the other state as well.
+    in_doubt: bool,
 }
 
 enum Phase {
@@ -80,6 +82,39 @@ pub struct Start {
     pub clouds: Vec<CloudServer>,
 }
 
+/// Whether there is something to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    Yes,
+    No,
+}
+
+impl Core {
+    /// Switches the load. It is news when its state is another one than before, or was in doubt.
+    ///
+    /// The outlet is asked even for the remembered state: "off" must never be answered from memory
+    /// while the load has power.
+    fn switch(
+        &mut self,
+        state: OutletState,
+        by: SwitchedBy,
+        who: Option<&Name>,
+        now: Micros,
+        outlet: &mut dyn Outlet,
+    ) -> Result<News, OutletFault> {
+        if let Err(fault) = outlet.set(state) {
+            self.outlet.in_doubt = true;
+            self.actions.push_back(Action::Show(Screen::Fault(Fault::Outlet)));
+            return Err(fault);
+        }
+        if state == self.outlet.state && !self.outlet.in_doubt {
+            return Ok(News::No);
+        }
+        self.outlet = Switched { state, by, who: who.cloned(), since: now, in_doubt: false };
+        Ok(News::Yes)
+    }
+}
+
 impl Thing {
     /// Wakes up: opens the access point of an unclaimed thing (SecT STEP 1), joins the home network
     /// of a claimed one (STEP 8).
@@ -91,7 +126,13 @@ impl Thing {
         let mut core = Core {
             identity: ThingIdentity::from_stored(&start.stored.identity)?,
             boot: start.boot,
-            outlet: Switched { state: start.outlet, by: SwitchedBy::Boot, who: None, since: Micros::ZERO },
+            outlet: Switched {
+                state: start.outlet,
+                by: SwitchedBy::Boot,
+                who: None,
+                since: Micros::ZERO,
+                in_doubt: false,
+            },
             actions: VecDeque::new(),
             counters: Counters::default(),
         };
@@ -292,13 +333,12 @@ impl Thing {
         }
     }
 
+    /// The press that follows a failed one tries the same again.
     fn toggle(&mut self, now: Micros, ports: &mut Ports<'_>) {
         let wanted = self.core.outlet.state.toggled();
-        if ports.outlet.set(wanted).is_err() {
-            self.core.actions.push_back(Action::Show(Screen::Fault(Fault::Outlet)));
+        if self.core.switch(wanted, SwitchedBy::Button, None, now, ports.outlet) != Ok(News::Yes) {
             return;
         }
-        self.core.outlet = Switched { state: wanted, by: SwitchedBy::Button, who: None, since: now };
         if let Phase::Claimed { household, handover } = &mut self.phase {
             household.tell_everybody(&mut self.core, &self.registrar, None, now, ports.rng);
             if handover.is_none() {

@@ -100,7 +100,7 @@ impl Thing {
         let opened = Sealed::parse(payload).ok()?.open(&self.keys.c2t).ok()?;
         let re = opened.request_id();
         self.last_request = Some(re);
-        if let Some(answer) = self.freshness.answer_to(&re) {
+        if let Some(answer) = self.freshness.answer_to(&re, self.time(clock)) {
             return Some(answer.to_vec());
         }
         match Request::read(opened.bytes()) {

@@ -1,0 +1,247 @@
+//! The machine, driven by hand: what it does, and what it must not do.
+
+use super::*;
+use crate::proto::envelope::{EnvelopeKey, Sealed};
+use crate::proto::json;
+use crate::proto::message::{Event, Operation, Response, ReturnCode};
+use crate::proto::passcode::Passcode;
+use crate::proto::port::{Outlet, OutletFault, Vault, VaultFault};
+use crate::proto::record::{Claim, ControllerRecord, StoredIdentity};
+use crate::proto::signature::SigningKey;
+use crate::proto::testing::Counter;
+use crate::proto::user::Role;
+use crate::proto::wifi::HomeNetwork;
+
+const BOOT: Boot = Boot::new([3; 16]);
+const SESSION: SessionId = SessionId(1);
+
+/// The world of one thing: its ports, its clock, and what it asked for.
+struct Bench {
+    thing: Thing,
+    now: Micros,
+    outlet: TestOutlet,
+    vault: TestVault,
+    rng: Counter,
+}
+
+#[derive(Default)]
+struct TestOutlet {
+    switched: Vec<OutletState>,
+    broken: bool,
+}
+
+#[derive(Default)]
+struct TestVault {
+    claims: Vec<Claim>,
+    joins: u32,
+    generations: Vec<u64>,
+    broken: bool,
+}
+
+impl Outlet for TestOutlet {
+    fn set(&mut self, state: OutletState) -> Result<(), OutletFault> {
+        if self.broken {
+            return Err(OutletFault);
+        }
+        self.switched.push(state);
+        Ok(())
+    }
+}
+
+impl Vault for TestVault {
+    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault> {
+        if self.broken {
+            return Err(VaultFault);
+        }
+        self.claims.push(claim.clone());
+        Ok(())
+    }
+
+    fn joined(&mut self) -> Result<(), VaultFault> {
+        self.joins += 1;
+        Ok(())
+    }
+
+    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault> {
+        self.generations.push(generation);
+        Ok(())
+    }
+}
+
+macro_rules! ports {
+    ($bench:ident) => {
+        &mut Ports { outlet: &mut $bench.outlet, vault: &mut $bench.vault, rng: &mut $bench.rng }
+    };
+}
+
+mod household;
+mod pairing;
+mod registration;
+
+fn identity() -> StoredIdentity {
+    ThingIdentity::create(&mut Counter::new(1)).to_stored()
+}
+
+fn network() -> HomeNetwork {
+    HomeNetwork { ssid: "home".parse().expect("valid"), psk: "correct horse".parse().expect("valid") }
+}
+
+fn cloud() -> CloudServer {
+    CloudServer { host: "cloud.example".to_owned(), port: 8884, pin: crate::proto::id::SpkiHash::new([9; 32]) }
+}
+
+fn record(seed: u64, name: &str, role: Role) -> ControllerRecord {
+    use crate::proto::credential::CtlrCredentials;
+    use crate::proto::id::Cid;
+    use crate::proto::keys::MasterKey;
+    use crate::proto::secret::Secret;
+    use crate::proto::topic::TToken;
+    let mut rng = Counter::new(seed);
+    ControllerRecord {
+        cid: Cid::random(&mut rng),
+        name: name.parse().expect("valid"),
+        role,
+        spki: SigningKey::random(&mut rng).spki(),
+        topic: TToken::random(&mut rng),
+        credentials: CtlrCredentials::random(&mut rng),
+        epoch: 0,
+        master: MasterKey::from_stored(Secret::random(&mut rng)),
+    }
+}
+
+impl Bench {
+    fn new(household: Option<Household>) -> Self {
+        let (mut outlet, mut vault, mut rng) = (TestOutlet::default(), TestVault::default(), Counter::new(1000));
+        let now = Micros::ZERO;
+        let stored = Stored { identity: identity(), generation: 7, household };
+        let start = Start { stored, boot: BOOT, outlet: OutletState::Off, clouds: vec![cloud()] };
+        let thing = Thing::start(start, now, &mut Ports { outlet: &mut outlet, vault: &mut vault, rng: &mut rng })
+            .expect("its own identity");
+        Self { thing, now, outlet, vault, rng }
+    }
+
+    /// A thing at home with these controllers, each with a session of its own.
+    fn at_home(controllers: Vec<ControllerRecord>) -> Self {
+        let mut bench = Self::new(Some(Household {
+            name: "lamp".parse().expect("valid"),
+            network: network(),
+            joined_once: true,
+            controllers: controllers.clone(),
+        }));
+        bench.wifi(WifiEvent::Joined);
+        for (session, controller) in (1..).zip(&controllers) {
+            let psk_id = controller.master.epoch(&bench.thing.id(), &controller.cid, 0).psk_id;
+            bench.thing.handle_session_opened(SessionId(session), &psk_id.to_string());
+        }
+        bench.wait(100_000_000);
+        bench.actions();
+        bench
+    }
+
+    fn wait(&mut self, micros: u64) {
+        self.now = Micros::new(self.now.get() + micros);
+    }
+
+    /// Goes to the next time-out and fires it.
+    fn next_timeout(&mut self) {
+        self.now = self.thing.poll_timeout().expect("a time-out").max(self.now);
+        self.thing.handle_timeout(self.now, ports!(self));
+    }
+
+    fn wifi(&mut self, event: WifiEvent) {
+        self.thing.handle_wifi(event, self.now, ports!(self));
+    }
+
+    fn press(&mut self, press: Press) {
+        self.thing.handle_press(press, self.now, ports!(self));
+    }
+
+    fn publish(&mut self, session: SessionId, topic: &str, payload: &[u8]) -> Verdict {
+        self.thing.handle_publish(session, topic, payload, self.now, ports!(self))
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.thing.poll_action()).collect()
+    }
+
+    /// The payloads of the published actions; anything else but a redrawn display fails the test.
+    fn published(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.actions()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Publish { path: Path::Local, topic, payload } => Some((topic, payload)),
+                Action::Show(Screen::Online { .. }) => None,
+                other => panic!("unexpected {other:?}"),
+            })
+            .collect()
+    }
+
+    /// The passcode on the display, and how long it will stand there.
+    fn passcode(&mut self) -> (Passcode, std::time::Duration) {
+        self.actions()
+            .into_iter()
+            .rev()
+            .find_map(|action| match action {
+                Action::Show(Screen::AccessPoint { passcode, left, .. }) => Some((passcode, left)),
+                _ => None,
+            })
+            .expect("a passcode on the display")
+    }
+}
+
+/// What an honest controller seals and opens.
+struct Hand {
+    record: ControllerRecord,
+    c2t: EnvelopeKey,
+    t2c: EnvelopeKey,
+    psk_identity: String,
+    rng: Counter,
+}
+
+impl Hand {
+    fn of(bench: &Bench, record: &ControllerRecord) -> Self {
+        let keys = record.master.epoch(&bench.thing.id(), &record.cid, 0);
+        let psk_identity = keys.psk_id.to_string();
+        Self { record: record.clone(), c2t: keys.c2t, t2c: keys.t2c, psk_identity, rng: Counter::new(5000) }
+    }
+
+    fn topic(&self) -> String {
+        self.record.topic.c2t()
+    }
+
+    fn psk_identity(&self) -> String {
+        self.psk_identity.clone()
+    }
+
+    fn command(&mut self, on: bool, ts: Micros) -> Vec<u8> {
+        self.command_at(on, BOOT, ts)
+    }
+
+    fn command_at(&mut self, on: bool, boot: Boot, ts: Micros) -> Vec<u8> {
+        self.seal(&Operation::OutletSet { on }.command(boot, ts))
+    }
+
+    fn seal(&mut self, text: &[u8]) -> Vec<u8> {
+        self.c2t.seal(text, &mut self.rng).expect("short")
+    }
+
+    /// Opens an answer: what it answers, how it ended, whether the load is on.
+    fn answer(&self, jwe: &[u8]) -> (crate::proto::id::RequestId, ReturnCode, bool) {
+        let opened = Sealed::parse(jwe).expect("shape").open(&self.t2c).expect("authentic");
+        let response = json::read::<Response<'_>>(opened.bytes()).expect("a response");
+        (response.re, response.rc, response.st.on)
+    }
+
+    fn event(&self, jwe: &[u8]) -> (String, bool, SwitchedBy, Option<String>) {
+        let opened = Sealed::parse(jwe).expect("shape").open(&self.t2c).expect("authentic");
+        let event = json::read::<Event<'_>>(opened.bytes()).expect("an event");
+        (event.k.to_string(), event.st.on, event.st.by, event.st.who.map(|who| who.to_string()))
+    }
+}
+
+fn one_owner() -> (Bench, Hand) {
+    let owner = record(7, "Ana", Role::Owner);
+    let bench = Bench::at_home(vec![owner.clone()]);
+    let hand = Hand::of(&bench, &owner);
+    (bench, hand)
+}
