@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -65,6 +66,46 @@ pub struct Answer {
     pub path: Path,
     /// Where the thing is on the home network, where it was reached there.
     pub address: Option<SocketAddr>,
+    /// Where the thing itself stands with its cloud servers, where it tells.
+    pub clouds: Vec<CloudState>,
+}
+
+/// Where a thing stands with one of its cloud servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudState {
+    /// The server.
+    pub host: String,
+    /// One word for it; `registered` is as it should be.
+    pub state: String,
+}
+
+/// What an answer to `status` tells beyond the state; what a newer thing adds is not understood here.
+#[derive(Default, Deserialize)]
+struct StatusResult {
+    #[serde(default)]
+    clouds: Vec<CloudState>,
+}
+
+impl CloudState {
+    /// What it means, for people; nothing when all is well.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        Some(match self.state.as_str() {
+            "registered" => return None,
+            "connecting" => "it is still connecting",
+            "registering" => "it is still registering",
+            "topic-refused" => "the server gave one of its topics to another plug",
+            "clone" => "another plug registers under its name: its card was copied, or an old copy restored",
+            "dns" => "it cannot look the server's name up",
+            "unreachable" => "it cannot reach the server",
+            "wrong-name" => "the server shows it a certificate for another name",
+            "wrong-authority" => "the server shows it a certificate of another authority",
+            "tls" => "its TLS handshake with the server fails",
+            "refused" => "the server refuses its device certificate",
+            "lost" => "it has lost the connection and tries again",
+            other => other,
+        })
+    }
 }
 
 /// How one way did.
@@ -312,8 +353,10 @@ impl Session {
     async fn status_answer(&mut self, asked: RequestHandle) -> Result<Option<Answer>, SessionError> {
         loop {
             match self.next_event().await? {
-                ControllerEvent::Status { handle, rc, state, round_trip, path, .. } if handle == asked => {
-                    return Ok(Some(self.answer(rc, state, round_trip, path)));
+                ControllerEvent::Status { handle, rc, state, result, round_trip, path } if handle == asked => {
+                    let told = result.and_then(|text| serde_json::from_str::<StatusResult>(&text).ok());
+                    let clouds = told.unwrap_or_default().clouds;
+                    return Ok(Some(Answer { clouds, ..self.answer(rc, state, round_trip, path) }));
                 }
                 ControllerEvent::StatusUnanswered { handle } if handle == asked => return Ok(None),
                 _ => {}
@@ -324,7 +367,7 @@ impl Session {
     fn answer(&self, rc: ReturnCode, state: State, round_trip: Duration, path: Path) -> Answer {
         let lasting = self.lasting(state.since);
         let address = self.ways.iter().find_map(Way::address);
-        Answer { rc, state, round_trip, lasting, path, address }
+        Answer { rc, state, round_trip, lasting, path, address, clouds: Vec::new() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::Entry;
 use crate::controller::print::{Printer, clean};
 use crate::controller::reach::{Search, Ways};
-use crate::controller::session::{self, Session, accepted};
+use crate::controller::session::{self, CloudState, Session, accepted};
 use crate::mqtt::client::{CloudError, Step};
 use crate::proto::pairing::message::CloudServer;
 
@@ -209,8 +209,34 @@ async fn answer(checkup: &mut Checkup<'_>, check: &str, entry: &Entry, search: &
             let at = answer.address.map_or_else(way, |address| format!("at {address}"));
             let (state, time) = (on_or_off(answer.state.on), milliseconds(answer.round_trip));
             checkup.good(check, format!("{alias} answers {at} in {time} ms: it is {state}"));
+            if search.ways == Ways::Local {
+                // What hinders the plug, it tells at home alone.
+                answer.clouds.iter().for_each(|cloud| of_the_plug(checkup, cloud));
+            }
         }
         Err(failure) => checkup.bad(check, failure),
+    }
+}
+
+/// What the plug itself says of a cloud server.
+fn of_the_plug(checkup: &mut Checkup<'_>, cloud: &CloudState) {
+    let check = format!("the plug's own link to {}", cloud.host);
+    match cloud.problem() {
+        None => checkup.good(check, "registered"),
+        Some(problem) => {
+            let next = match cloud.state.as_str() {
+                "connecting" | "registering" | "lost" => "try again in a minute",
+                "dns" | "unreachable" => "does the home network let the plug out, and is the server running?",
+                "clone" => "is its card used in another plug? If not, look at who its users are",
+                _ => "who set the plug up, or runs the server, must put this right; the plug's log says more",
+            };
+            let exit = match cloud.state.as_str() {
+                "wrong-name" | "wrong-authority" | "tls" => Exit::Crypto,
+                "refused" | "topic-refused" | "clone" => Exit::Denied,
+                _ => Exit::Timeout,
+            };
+            checkup.bad(check, Failure::new(exit, problem).next(next));
+        }
     }
 }
 

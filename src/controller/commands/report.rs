@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::controller::keyring::Entry;
 use crate::controller::print::clean;
-use crate::controller::session::{Answer, WayReport};
+use crate::controller::session::{Answer, CloudState, WayReport};
 use crate::proto::controller::Path;
 use crate::proto::message::{State, SwitchedBy};
 
@@ -42,6 +42,9 @@ pub(super) struct Report<'a> {
     /// Each way, where all were waited for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     paths: Vec<WayRow<'a>>,
+    /// Where the plug itself stands with its cloud servers.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    clouds: &'a [CloudState],
 }
 
 /// One way to the plug.
@@ -75,6 +78,7 @@ impl<'a> Report<'a> {
             thing_name: state.name.as_str(),
             path: None,
             paths: Vec::new(),
+            clouds: &[],
         }
     }
 
@@ -83,6 +87,7 @@ impl<'a> Report<'a> {
             round_trip_ms: Some(milliseconds(answer.round_trip)),
             address: answer.address,
             path: Some(word(answer.path)),
+            clouds: &answer.clouds,
             ..Self::of_state(entry, &answer.state, answer.lasting)
         }
     }
@@ -109,10 +114,15 @@ pub(super) fn sentence(entry: &Entry, answer: &Answer) -> String {
     format!("{} ({} ms{by})", state_sentence(entry, &answer.state, answer.lasting), milliseconds(answer.round_trip))
 }
 
-/// How each way did, a line each; nothing where there is only one.
-pub(super) fn of_ways(ways: &[WayReport]) -> String {
+/// How each way did, a line each, and what the plug itself says of its servers; nothing where there is
+/// only one way and nothing wrong.
+pub(super) fn of_ways(ways: &[WayReport], answer: &Answer) -> String {
+    let of_server = |cloud: &CloudState| {
+        cloud.problem().map(|problem| format!("\n  the plug says of {}: {problem}", cloud.host)).unwrap_or_default()
+    };
+    let told: String = answer.clouds.iter().map(of_server).collect();
     if ways.len() < 2 {
-        return String::new();
+        return clean(&told);
     }
     let width = ways.iter().map(|way| way.at.chars().count()).max().unwrap_or(0);
     let line = |way: &WayReport| {
@@ -124,7 +134,7 @@ pub(super) fn of_ways(ways: &[WayReport]) -> String {
     };
     let lines: String = ways.iter().map(line).collect();
     let all = if ways.iter().all(|way| way.outcome.is_ok()) { "\n  identical answers: all paths work" } else { "" };
-    clean(&(lines + all))
+    clean(&(lines + all + &told))
 }
 
 const fn word(path: Path) -> &'static str {
@@ -200,6 +210,7 @@ mod tests {
             lasting: Some(Duration::from_secs(200)),
             path: Path::Local,
             address: Some(SocketAddr::from(([127, 0, 0, 1], 8883))),
+            clouds: Vec::new(),
         }
     }
 
@@ -229,24 +240,32 @@ mod tests {
 
     #[test]
     fn each_way_has_its_line() {
+        let (entry, mut answer) = (entry("Kitchen", 1), answer());
         let way = |path, at: &str, outcome| WayReport { path, at: at.to_owned(), outcome };
         let mut ways = vec![
             way(Path::Local, "192.168.1.7:8883", Ok(Duration::from_micros(2149))),
             way(Path::Cloud, "cloud.example:8884", Ok(Duration::from_millis(48))),
         ];
         let both = "\n  local  192.168.1.7:8883    2.1 ms\n  cloud  cloud.example:8884  48 ms\n  identical answers: all paths work";
-        assert_eq!(of_ways(&ways), both);
+        assert_eq!(of_ways(&ways, &answer), both);
         ways[1].outcome = Err("the server's certificate has expired".to_owned());
         let one = "\n  local  192.168.1.7:8883    2.1 ms\n  cloud  cloud.example:8884  no answer: the server's certificate has expired";
-        assert_eq!(of_ways(&ways), one);
+        assert_eq!(of_ways(&ways, &answer), one);
 
-        let (entry, answer) = (entry("Kitchen", 1), answer());
+        let seen = CloudState { host: "cloud.example".to_owned(), state: "wrong-name".to_owned() };
+        answer.clouds = vec![seen];
+        assert_eq!(
+            of_ways(&ways, &answer),
+            format!("{one}\n  the plug says of cloud.example: the server shows it a certificate for another name")
+        );
         let report = serde_json::to_value(Report::of_answer(&entry, &answer).with_ways(&ways)).expect("JSON");
         let expected = serde_json::json!([
             {"path": "local", "at": "192.168.1.7:8883", "answered": true, "round_trip_ms": 2.1},
             {"path": "cloud", "at": "cloud.example:8884", "answered": false, "problem": "the server's certificate has expired"},
         ]);
         assert_eq!(report["paths"], expected);
-        assert_eq!(of_ways(&ways[..1]), "", "the only way needs no line");
+        assert_eq!(report["clouds"], serde_json::json!([{"host": "cloud.example", "state": "wrong-name"}]));
+        answer.clouds.clear();
+        assert_eq!(of_ways(&ways[..1], &answer), "", "the only way needs no line");
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure
     let answer = accepted(&alias, answer)?;
     let ways = if wish == Wish::Status { bound.session.ways().await } else { Vec::new() };
     let report = Report::of_answer(&bound.entry, &answer).with_ways(&ways);
-    context.printer.result(&report, || sentence(&bound.entry, &answer) + &of_ways(&ways));
+    context.printer.result(&report, || sentence(&bound.entry, &answer) + &of_ways(&ways, &answer));
     bound.session.close().await;
     Ok(())
 }
