@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use support::cloud::Cloud;
-use support::{Person, Plug, wait_for};
+use support::{Person, Plug, Watch, wait_for};
 
 /// Nobody listens there: who looks for a plug at this address alone is not at home.
 const ELSEWHERE: [&str; 2] = ["--address", "127.0.0.1:1"];
@@ -83,6 +84,29 @@ fn at_home_a_cloud_server_that_is_away_is_not_waited_for() {
     let done = ana.sect(&["--remote", "off"]);
     assert_eq!(done.code, 3, "{}", done.stderr);
     assert!(plug.outlet_is_on());
+}
+
+#[test]
+fn a_watch_goes_on_by_the_path_that_is_left() {
+    let mut cloud = Cloud::running();
+    let (plug, ana) = registered(&cloud);
+    let mut near = ana.watch(&plug);
+    assert_eq!(near.line()["state"], "off");
+    let mut command = ana.command();
+    command.args(["--json", "--remote", "watch"]).stdout(Stdio::piped());
+    let mut far = Watch::start(command);
+    assert_eq!(far.line()["state"], "off");
+
+    plug.press("short");
+    for watch in [&mut near, &mut far] {
+        let line = watch.line();
+        assert_eq!((&line["event"], &line["state"], &line["by"]), (&"state".into(), &"on".into(), &"button".into()));
+    }
+    cloud.power_cut();
+    assert_eq!(far.line()["event"], "lost", "its only path");
+    plug.press("short");
+    let line = near.line();
+    assert_eq!((&line["event"], &line["state"]), (&"state".into(), &"off".into()), "one path is enough");
 }
 
 #[test]

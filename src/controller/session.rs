@@ -43,6 +43,8 @@ pub struct Session {
     /// The newest request that was answered.
     answered: Option<RequestHandle>,
     events: VecDeque<ControllerEvent>,
+    /// Whether a way that is lost is opened again while another one is open.
+    lasts: bool,
 }
 
 impl fmt::Debug for Session {
@@ -164,7 +166,16 @@ impl Session {
             sent: VecDeque::new(),
             answered: None,
             events: VecDeque::new(),
+            lasts: false,
         }
+    }
+
+    /// From now on a way that is lost, or was not there, is tried again while another one is open.
+    #[must_use]
+    pub fn lasting_long(mut self) -> Self {
+        self.lasts = true;
+        self.ways.iter_mut().filter(|way| !way.has_hope()).for_each(Way::reopen);
+        self
     }
 
     /// Asks for the state.
@@ -285,7 +296,11 @@ impl Session {
                 self.handle_message(place, &publication.payload);
                 Ok(())
             }
-            News::Closed(Some(error)) if !self.ways.iter().any(Way::has_hope) => Err(error),
+            News::Closed(_) if self.lasts && self.ways.iter().any(Way::is_open) => {
+                self.ways[place].reopen();
+                Ok(())
+            }
+            News::Closed(Some(error)) if self.lasts || !self.ways.iter().any(Way::has_hope) => Err(error),
             News::Closed(None) if !self.ways.iter().any(Way::has_hope) => {
                 Err(LinkError::Lost("no way is left".to_owned()))
             }

@@ -340,14 +340,9 @@ impl Person {
 
     /// Starts `sect watch --json` at the plug's home address.
     pub fn watch(&self, plug: &Plug) -> Watch {
-        let mut child = self
-            .command()
-            .args(["--json", "--address", &plug.home().to_string(), "watch"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sect starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped"));
-        Watch { child, lines }
+        let mut command = self.command();
+        command.args(["--json", "--address", &plug.home().to_string(), "watch"]).stdout(Stdio::piped());
+        Watch::start(command)
     }
 }
 
@@ -358,6 +353,13 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Starts a `sect watch --json` whose output is piped.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("sect starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, lines }
+    }
+
     /// The next line; waits for it.
     pub fn line(&mut self) -> Value {
         let mut line = String::new();

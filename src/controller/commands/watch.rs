@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
 async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Result<(), Failure> {
     let mut wait = FIRST_WAIT;
     let mut search = context.search();
-    let mut session = Session::open(&entry, &search).await?;
+    let mut session = Session::open(&entry, &search).await?.lasting_long();
     search.insist = true;
     loop {
         let error = follow(context, &entry, &mut session, &mut wait).await;
@@ -59,7 +59,7 @@ async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Re
             // Another process may have changed or forgotten the entry.
             entry = super::choose(keyring.contents()?.entries, Some(&entry.binding.thing.to_string()))?;
             match Session::open(&entry, &search).await {
-                Ok(session) => break session,
+                Ok(session) => break session.lasting_long(),
                 Err(failure) => tracing::debug!(%failure, "not back yet"),
             }
         };

@@ -27,9 +27,16 @@ const CLOUD_RETRY: Duration = Duration::from_secs(2);
 /// Requests whose sending is remembered.
 const REMEMBERED: usize = 8;
 
+/// A way that was lost while another one is open is tried again after this long.
+const REOPEN: Duration = Duration::from_secs(15);
+
+type Opening = LocalBoxFuture<'static, Result<(Link, Option<SocketAddr>), Failure>>;
+
 /// One way.
 pub(super) struct Way {
     pub(super) path: Path,
+    /// Opens it, as often as that is wanted.
+    open: Box<dyn Fn() -> Opening>,
     /// Where it leads: an address, or a host and its port; empty until it is known.
     pub(super) at: String,
     state: State,
@@ -40,7 +47,7 @@ pub(super) struct Way {
 }
 
 enum State {
-    Opening(LocalBoxFuture<'static, Result<(Link, Option<SocketAddr>), Failure>>),
+    Opening(Opening),
     Open { link: Link, address: Option<SocketAddr> },
     Closed(Failure),
 }
@@ -64,48 +71,29 @@ impl Way {
         }
         if search.ways != Ways::Local {
             let clouds = entry.binding.clouds.iter();
-            ways.extend(clouds.map(|server| Self::cloud(entry.clone(), server.clone(), search)));
+            ways.extend(clouds.map(|server| Self::cloud(entry.clone(), server.clone(), search.clone())));
         }
         ways
     }
 
     fn local(entry: Entry, search: Search) -> Self {
-        let opening = async move {
-            let Reached { mut link, address } = reach::reach(&entry, &search).await?;
-            link.subscribe(&entry.binding.topic.t2c(), Delivery::AtMostOnce, SUBSCRIBE)
-                .await
-                .map_err(|error| failure(entry.alias.as_str(), &SessionError::Link(error)))?;
-            Ok((link, Some(address)))
-        };
-        Self::opening(Path::Local, String::new(), opening.boxed_local())
+        Self::new(Path::Local, String::new(), move || open_local(entry.clone(), search.clone()).boxed_local())
     }
 
-    fn cloud(entry: Entry, server: CloudServer, search: &Search) -> Self {
-        let (deadline, insist) = (Instant::now() + search.patience, search.insist);
-        let patience = CLOUD_STEP.min(search.patience);
+    fn cloud(entry: Entry, server: CloudServer, search: Search) -> Self {
         let at = cloud::place(&server);
-        let opening = async move {
-            loop {
-                match cloud::open(&entry.binding, &server, patience).await {
-                    Ok(link) => return Ok((link, None)),
-                    // The thing may be about to register this controller.
-                    Err(error) if insist && Instant::now() + CLOUD_RETRY < deadline => {
-                        tracing::debug!(server = server.host, %error, "not reached");
-                        sleep(CLOUD_RETRY).await;
-                    }
-                    Err(error) => return Err(cloud::failure(&server, &error)),
-                }
-            }
-        };
-        Self::opening(Path::Cloud, at, opening.boxed_local())
+        Self::new(Path::Cloud, at, move || open_cloud(entry.clone(), server.clone(), search.clone()).boxed_local())
     }
 
-    fn opening(
-        path: Path,
-        at: String,
-        opening: LocalBoxFuture<'static, Result<(Link, Option<SocketAddr>), Failure>>,
-    ) -> Self {
-        Self { path, at, state: State::Opening(opening), sent: Vec::new(), answered: Vec::new() }
+    fn new(path: Path, at: String, open: impl Fn() -> Opening + 'static) -> Self {
+        let state = State::Opening(open());
+        Self { path, open: Box::new(open), at, state, sent: Vec::new(), answered: Vec::new() }
+    }
+
+    /// Tries once more, a little later.
+    pub(super) fn reopen(&mut self) {
+        let opening = (self.open)();
+        self.state = State::Opening(sleep(REOPEN).then(move |()| opening).boxed_local());
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -191,6 +179,30 @@ impl Way {
     pub(super) async fn close(self) {
         if let State::Open { link, .. } = self.state {
             link.close().await;
+        }
+    }
+}
+
+async fn open_local(entry: Entry, search: Search) -> Result<(Link, Option<SocketAddr>), Failure> {
+    let Reached { mut link, address } = reach::reach(&entry, &search).await?;
+    link.subscribe(&entry.binding.topic.t2c(), Delivery::AtMostOnce, SUBSCRIBE)
+        .await
+        .map_err(|error| failure(entry.alias.as_str(), &SessionError::Link(error)))?;
+    Ok((link, Some(address)))
+}
+
+async fn open_cloud(entry: Entry, server: CloudServer, search: Search) -> Result<(Link, Option<SocketAddr>), Failure> {
+    let deadline = Instant::now() + search.patience;
+    let patience = CLOUD_STEP.min(search.patience);
+    loop {
+        match cloud::open(&entry.binding, &server, patience).await {
+            Ok(link) => return Ok((link, None)),
+            // The thing may be about to register this controller.
+            Err(error) if search.insist && Instant::now() + CLOUD_RETRY < deadline => {
+                tracing::debug!(server = server.host, %error, "not reached");
+                sleep(CLOUD_RETRY).await;
+            }
+            Err(error) => return Err(cloud::failure(&server, &error)),
         }
     }
 }
