@@ -24,12 +24,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::authority::{CheckDates, PinnedAuthority, Unfit};
-use super::{End, Link, Step};
+use super::{End, Link, MAX_PACKET_BYTES, Step};
 use crate::proto::id::SpkiHash;
 use crate::proto::secret::SecretString;
 
-/// Bytes of an MQTT packet at most: what a cloud server takes (protocol section 10).
-const MAX_PACKET_BYTES: usize = 8 * 1024;
+/// Bytes of an MQTT packet to a cloud server at most (protocol section 10): a registration is the longest.
+/// What comes from there is never longer than a JWE.
+const MAX_OUTGOING_BYTES: usize = 8 * 1024;
 /// The next address of a name gets its chance this much later (RFC 8305 section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
@@ -236,7 +237,7 @@ impl Link {
         options
             .set_clean_session(true)
             .set_keep_alive(destination.keep_alive_seconds)
-            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
+            .set_max_packet_size(MAX_PACKET_BYTES, MAX_OUTGOING_BYTES);
         if let CloudLogin::Password { user, password } = &destination.login {
             options.set_credentials(user.clone(), password.expose().as_bytes().to_vec());
         }

@@ -35,7 +35,6 @@ pub use self::authority::{CheckDates, pin_of};
 pub use self::cloud::{ClientIdentity, CloudDestination, CloudError, CloudLogin, IdentityError, is_host_name};
 #[cfg(feature = "controller")]
 use crate::proto::credential::CtlrCredentials;
-#[cfg(feature = "controller")]
 use crate::proto::envelope::MAX_JWE_BYTES;
 #[cfg(feature = "controller")]
 use crate::proto::keys::TlsPsk;
@@ -43,7 +42,6 @@ use crate::proto::keys::TlsPsk;
 /// Publications that wait for [`Link::receive`]; beyond that the library stops reading.
 const WAITING_PUBLICATIONS: usize = 64;
 /// Bytes of an MQTT packet at most: a JWE and its topic, with room.
-#[cfg(feature = "controller")]
 const MAX_PACKET_BYTES: usize = MAX_JWE_BYTES + 512;
 /// Seconds after which an idle link on the home network shows that it is alive.
 #[cfg(feature = "controller")]

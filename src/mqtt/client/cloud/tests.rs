@@ -241,6 +241,19 @@ async fn a_refused_login_says_why_and_a_lost_link_stays_lost() {
     assert!(!link.try_publish("topic", Delivery::AtMostOnce, Vec::new()), "dropped, not queued");
 }
 
+#[tokio::test]
+async fn a_full_registration_leaves_and_a_message_that_is_too_long_ends_the_link() {
+    let authority = Authority::new("cloud");
+    let listener = Listener::new(&authority.server(|_| {}), &authority, None).await;
+    let destination = destination(listener.address(), &authority);
+    let (outcome, (mut session, _)) = tokio::join!(Link::open_cloud(&destination, PATIENCE), listener.welcome());
+    let mut link = outcome.expect("a link");
+    assert!(link.try_publish("up", Delivery::AtMostOnce, vec![b'.'; 8000]));
+    assert_eq!(session.published().await.1.len(), 8000);
+    session.publish("down", &vec![b'.'; 8000]).await;
+    assert!(matches!(link.receive().await.expect_err("too long"), LinkError::Lost(_)));
+}
+
 #[test]
 fn an_identity_is_a_pair_and_prints_nothing() {
     let authority = Authority::new("manufacturer");
