@@ -108,6 +108,7 @@ impl LocalServer {
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
+        self.rate.listen_at(address.ip());
         self.listener = Some(listener);
         Ok(address)
     }
