@@ -9,6 +9,7 @@
 //! | `mqtt` | any edge | the one place that knows the MQTT libraries |
 //! | `radio` | any edge | the fake air between the simulated plug and a controller |
 //! | `crash` | `crash-points` | named points at which a test cuts the power |
+//! | `core_dump` | any edge | no copy of the memory outlives a crash |
 //! | `thing` | `thing` | the daemon on the plug, `sectd` |
 //! | `controller` | `controller` | the owner's command line, `sect` |
 //! | `cloud` | `cloud` | the server that carries messages without reading them, `sect-cloud` |
@@ -21,6 +22,9 @@ pub mod proto;
 
 #[cfg(any(feature = "edge", feature = "cloud"))]
 pub mod crash;
+
+#[cfg(any(feature = "edge", feature = "cloud"))]
+pub mod core_dump;
 
 #[cfg(any(feature = "edge", feature = "cloud"))]
 pub mod mqtt;

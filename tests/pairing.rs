@@ -54,6 +54,26 @@ fn a_wrong_passcode_gets_nowhere_and_the_right_one_still_works() {
 }
 
 #[test]
+fn an_alias_of_another_plug_is_refused_before_anything_is_told_and_ones_own_is_taken_again() {
+    let (lamp, ana) = (Plug::unclaimed(), Person::new());
+    // Her computer dies when it has the keys and the plug does not know yet.
+    let (ssid, passcode) = lamp.wait_for_passcode();
+    assert_eq!(ana.pair_with(&lamp, &ssid, &passcode, HOME_PASSPHRASE, "keyring.renamed").code, -1);
+    let kept = files(&ana.keyring());
+
+    let other = Plug::unclaimed();
+    let refused = ana.pair(&other);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("there is a plug called Lamp already"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("The plug calls itself"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("STEP 3") && !refused.stderr.contains("STEP 4"), "{}", refused.stderr);
+    assert_eq!(files(&ana.keyring()), kept);
+
+    let paired = ana.pair(&lamp);
+    assert_eq!(paired.code, 0, "{}", paired.stderr);
+}
+
+#[test]
 fn a_claimed_plug_cannot_be_claimed_again() {
     let (plug, ana) = (Plug::unclaimed(), Person::new());
     let (ssid, passcode) = plug.wait_for_passcode();

@@ -48,11 +48,29 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-fn terminate(mut daemon: Child) -> (std::process::ExitStatus, Duration) {
-    let asked = Instant::now();
-    let pid = rustix::process::Pid::from_child(&daemon);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child");
-    (daemon.wait().expect("a child"), asked.elapsed())
+/// A daemon that ends with its test, however that ends.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("starts"))
+    }
+
+    /// As the service manager ends it.
+    fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
+        let asked = Instant::now();
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child");
+        (self.0.wait().expect("a child"), asked.elapsed())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Listens as the service manager.
@@ -81,7 +99,7 @@ impl Manager {
 fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
     let place = Place::new("");
     let manager = Manager::new(&place);
-    let daemon = place.sectd().env("NOTIFY_SOCKET", place.path("notify")).spawn().expect("starts");
+    let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
     let waiting = "STATUS=waiting for its owner: the display shows the passcode";
     let mut said = manager.hear_until(waiting);
     assert!(said.contains(&"READY=1".to_owned()), "{said:?}");
@@ -89,7 +107,7 @@ fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
     let passcode = display.lines().nth(1).expect("two lines");
     assert_eq!(passcode.len(), 16);
 
-    let (status, took) = terminate(daemon);
+    let (status, took) = daemon.terminate();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(2), "{took:?}");
     said.extend(manager.hear_until("STOPPING=1"));
@@ -102,14 +120,14 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
     fs::create_dir(place.path("state")).expect("made");
     fs::write(place.path("state/claimed"), "").expect("written");
     let manager = Manager::new(&place);
-    let daemon = place.sectd().env("NOTIFY_SOCKET", place.path("notify")).spawn().expect("starts");
+    let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
     let said = manager.hear_until("STATUS=fault: the store is lost or damaged");
     assert_eq!(said.first().map(String::as_str), Some("READY=1"));
     let display = fs::read_to_string(place.path("run/display")).expect("shown");
     assert_eq!(display, "FAULT           \nstorage: see log\n");
     assert!(!place.path("run/radio.sock").exists());
     assert!(!place.path("state/thing.db").exists());
-    let (status, _) = terminate(daemon);
+    let (status, _) = daemon.terminate();
     assert!(status.success(), "{status}");
 }
 

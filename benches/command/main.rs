@@ -57,7 +57,7 @@ struct Args {
 /// Round trips of one rival in a row.
 const ROUND: usize = 100;
 /// How soon the next command follows an answer. In a row, it meets what a thing still does after its
-/// answer, an event above all; apart, it meets a process that has gone to sleep.
+/// answer; apart, it meets a process that has gone to sleep.
 const RHYTHMS: [(&str, Duration); 2] = [("in a row", Duration::ZERO), ("150 us apart", Duration::from_micros(150))];
 /// Round trips that nobody measures, at the start.
 const WARM_UP: usize = 200;
@@ -111,16 +111,10 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     let thing = RunningThing::start(&args.under)?;
     let mut talk = Talk::start(thing.open("measured")?, &thing.binding)?;
     talk.command()?;
-    talk.take_event()?;
     let sizes = talk.sizes();
     let disk_bytes = footprint::disk_bytes(thing.pid())?;
 
-    let mut rivals = vec![Rival::new(SECTD, || {
-        let took = talk.command()?;
-        // It follows the answer and is no part of it.
-        talk.take_event()?;
-        Ok(took)
-    })];
+    let mut rivals = vec![Rival::new(SECTD, move || talk.command())];
     let mut helpers = Vec::new();
     let mut broker = None;
     if !args.alone {

@@ -86,11 +86,6 @@ impl Talk {
         if self.on == on { Ok(took) } else { Err(io::Error::other("the outlet was not switched")) }
     }
 
-    /// Takes the event that follows a command at a real thing.
-    pub fn take_event(&mut self) -> io::Result<()> {
-        self.wire.receive().map(|_| ())
-    }
-
     fn exchange(&mut self, text: &[u8]) -> io::Result<()> {
         let request = self.c2t.seal(text, &mut self.rng).expect("a request is short");
         let command = self.wire.publish(&self.topic, &request)?;

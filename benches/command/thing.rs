@@ -103,7 +103,6 @@ pub fn watch_idle() -> anyhow::Result<()> {
     watch(&thing, "no session")?;
     let mut talk = Talk::start(thing.open("idle")?, &thing.binding)?;
     talk.command()?;
-    talk.take_event()?;
     std::thread::sleep(SETTLED_AFTER);
     watch(&thing, "one idle session")?;
     drop(talk);

@@ -8,11 +8,13 @@ use clap::Parser as _;
 use super::args::{Args, Command};
 use super::config::{Config, ConfigError};
 use super::{daemon, log, provision, tls};
+use crate::core_dump;
 
 /// Reads the command line, does what it says and gives the exit status: 0, or 1 after an error, or 2
 /// for a wrong command line or configuration.
 #[must_use]
 pub fn main() -> ExitCode {
+    core_dump::forbid();
     let args = Args::parse();
     let named = args.config_file().map(Path::to_owned);
     let load = || Config::load(named.as_deref());

@@ -24,9 +24,13 @@ use clap::error::ErrorKind;
 use exit::{Exit, Failure};
 use print::Printer;
 
+use crate::core_dump;
+
 /// Runs `sect` with the process's arguments; see `sect --help`.
 #[must_use]
 pub fn main() -> ExitCode {
+    // `sect demo` is a plug as well, and inherits it.
+    core_dump::forbid();
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let json = arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--json");
     let cli = match args::parse(&arguments) {

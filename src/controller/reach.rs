@@ -4,7 +4,7 @@
 //! at the same time, and the first that proves the thing's PSK is the thing.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -31,6 +31,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// One step of an attempt takes no longer, nor longer than a third of the search: an address that
 /// swallows what it gets must be known as such when the search ends.
 const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// Addresses that discovery may add to a search: anybody on the network can announce, and each is
+/// tried every second.
+const MAX_ANNOUNCED: usize = 64;
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -164,6 +168,8 @@ struct Hunt<'a> {
     binding: &'a Binding,
     attempt_patience: Duration,
     candidates: BTreeSet<SocketAddr>,
+    /// How many of them discovery has brought.
+    announced: usize,
     attempts: FuturesUnordered<Attempt>,
     failures: Vec<(SocketAddr, LinkError)>,
 }
@@ -174,6 +180,7 @@ impl<'a> Hunt<'a> {
             binding,
             attempt_patience: ATTEMPT.min(patience / 3),
             candidates: BTreeSet::new(),
+            announced: 0,
             attempts: FuturesUnordered::new(),
             failures: Vec::new(),
         }
@@ -183,6 +190,19 @@ impl<'a> Hunt<'a> {
         if self.candidates.insert(address) {
             self.attempt(address, Duration::ZERO);
         }
+    }
+
+    /// Whoever announces could otherwise let this computer knock at any address of the internet.
+    fn consider_announced(&mut self, address: SocketAddr) {
+        if !is_at_home(address.ip()) || self.candidates.contains(&address) {
+            return;
+        }
+        if self.announced == MAX_ANNOUNCED {
+            tracing::debug!(%address, "not tried: too many announcements");
+            return;
+        }
+        self.announced += 1;
+        self.consider(address);
     }
 
     fn attempt(&mut self, address: SocketAddr, after: Duration) {
@@ -209,7 +229,7 @@ impl<'a> Hunt<'a> {
                     Err(error) => self.failed(address, error, insist),
                 },
                 announced = browsing => match announced {
-                    Some(announced) => announced.addresses.into_iter().for_each(|address| self.consider(address)),
+                    Some(announced) => announced.addresses.into_iter().for_each(|address| self.consider_announced(address)),
                     None => browse = None,
                 },
                 () = tokio::time::sleep_until(deadline) => return None,
@@ -280,6 +300,14 @@ impl<'a> Hunt<'a> {
     }
 }
 
+/// Whether an address is of a kind that exists in one home and not in the internet.
+fn is_at_home(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
+    }
+}
+
 /// Whether something took the connection and then said nothing.
 fn is_silence(error: &LinkError) -> bool {
     matches!(error, LinkError::TimedOut(Step::Handshake | Step::Login) | LinkError::Closed | LinkError::Lost(_))
@@ -323,6 +351,49 @@ mod tests {
             assert_eq!(resolve(text).await, Ok(vec![address.parse().expect("an address")]), "{text}");
         }
         assert_eq!(resolve("localhost:port").await.expect_err("refused").exit, Exit::Usage);
+    }
+
+    #[test]
+    fn discovery_adds_few_addresses_and_none_of_the_internet() {
+        let entry = entry("Kitchen", 1);
+        let mut hunt = Hunt::new(&entry.binding, Duration::from_secs(10));
+        let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
+        for foreign in [
+            "192.0.2.1:8883",
+            "8.8.8.8:53",
+            "172.32.0.1:8883",
+            "0.0.0.0:8883",
+            "224.0.0.251:5353",
+            "255.255.255.255:8883",
+            "[2001:db8::1]:8883",
+            "[::ffff:8.8.8.8]:8883",
+            "[::]:8883",
+            "[ff02::fb]:5353",
+        ] {
+            hunt.consider_announced(address(foreign));
+        }
+        assert!(hunt.candidates.is_empty(), "{:?}", hunt.candidates);
+        let at_home = [
+            "192.168.1.9:8883",
+            "10.0.0.9:8883",
+            "172.16.0.9:8883",
+            "169.254.9.9:8883",
+            "127.0.0.1:8883",
+            "[fd00::9]:8883",
+            "[fe80::9]:8883",
+            "[::1]:8883",
+        ];
+        for _ in 0..100 {
+            at_home.iter().for_each(|at_home| hunt.consider_announced(address(at_home)));
+        }
+        assert_eq!(hunt.candidates.len(), at_home.len());
+        // Where it was last is tried whatever discovery says.
+        for port in 1..1000 {
+            hunt.consider_announced(SocketAddr::from(([10, 0, 0, 1], port)));
+        }
+        assert_eq!((hunt.candidates.len(), hunt.attempts.len()), (MAX_ANNOUNCED, MAX_ANNOUNCED));
+        hunt.consider(address("192.0.2.1:8883"));
+        assert_eq!(hunt.candidates.len(), MAX_ANNOUNCED + 1);
     }
 
     #[tokio::test]

@@ -4,10 +4,7 @@
 //! [`Thing`] as one call, and what the machine then asks for is done before the next event. No task,
 //! channel or lock lies between a command and the click.
 
-use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,6 +21,7 @@ use super::display::{self, Display};
 use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, WhenFull};
 use super::notify;
 use super::outlet::OutletDriver;
+use super::runtime_dir;
 use super::store::{Store, StoreError};
 use super::wifi::{Wifi, WifiReport};
 use crate::mqtt::client::Delivery;
@@ -48,8 +46,8 @@ const DRAWN_WITHIN: Duration = Duration::from_millis(50);
 /// When something that the daemon cannot do without does not open; the message says what.
 pub async fn run(config: &Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen().context("could not listen for signals")?;
-    make_runtime_dir(&config.runtime_dir)
-        .with_context(|| format!("could not make the runtime folder {}", config.runtime_dir.display()))?;
+    runtime_dir::prepare(&config.runtime_dir)
+        .with_context(|| format!("cannot use the runtime folder {}", config.runtime_dir.display()))?;
     let mut display = display::open(config).context("could not open the display")?;
 
     let mut rng = clock::os_rng();
@@ -70,14 +68,6 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     notify::stopping();
     daemon.stop().await;
     Ok(())
-}
-
-/// Under systemd it is there already; the folders above it must be.
-fn make_runtime_dir(path: &Path) -> std::io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
 }
 
 /// A thing that was claimed and lost its store, or may have been, must not become claimable: it says so

@@ -9,6 +9,7 @@ use super::args::{Args, Command};
 use super::config::Config;
 use super::store::Store;
 use super::{clock, daemon, log};
+use crate::core_dump;
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::id::ThingId;
 
@@ -16,6 +17,7 @@ use crate::proto::id::ThingId;
 /// for a wrong command line or configuration.
 #[must_use]
 pub fn main() -> ExitCode {
+    core_dump::forbid();
     run(&Args::parse())
 }
 

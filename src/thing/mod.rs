@@ -13,6 +13,7 @@ pub mod log;
 mod main;
 pub mod notify;
 pub mod outlet;
+pub mod runtime_dir;
 pub mod store;
 pub mod wifi;
 

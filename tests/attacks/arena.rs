@@ -30,6 +30,9 @@ pub(crate) const LEFT_KIB: u64 = 2 * 1024;
 /// ClientHello that OpenSSL takes, 40 sessions with what each may leave unread.
 pub(crate) const PEAK_KIB: u64 = 4 * 1024;
 
+/// What the plug calls the attacker.
+pub(crate) const MALLORY: &str = "Mallory";
+
 /// What of a process an attack must not move.
 #[derive(Debug)]
 pub(crate) struct Vitals {
@@ -167,7 +170,7 @@ fn invite(plug: &Plug, owner: &Binding) -> Binding {
         credentials: CtlrCredentials::random(&mut rng),
         master: MasterKey::from_stored(Secret::random(&mut rng)),
         key: key.scalar(),
-        name: "Mallory".parse().expect("valid"),
+        name: MALLORY.parse().expect("valid"),
         ..owner.clone()
     };
     let database = Connection::open(plug.state().join("thing.db")).expect("the store");

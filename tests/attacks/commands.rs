@@ -3,13 +3,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use sect::proto::envelope;
 use sect::proto::id::Boot;
 use sect::proto::message::ReturnCode;
 use sect::proto::time::Micros;
+use sect::proto::user::Name;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, MALLORY};
 use crate::raw::{self, Raw};
-use crate::support::line::Line;
+use crate::support::line::{Line, SILENCE};
 
 /// Commands on their way at the same time.
 const BATCH: u64 = 50;
@@ -31,11 +33,22 @@ async fn a_thousand_stale_commands_get_a_thousand_stale_and_switch_nothing() {
             for batch in 0..20 {
                 for at in 0..BATCH {
                     let ts = Micros::new(status.ts.get() + batch * BATCH + at);
-                    let stale = mallory.command(true, Boot::new([9; 16]), ts);
+                    // Ana switches all the while: one of the two would be seen to switch something.
+                    let stale = mallory.command(at % 2 == 0, Boot::new([9; 16]), ts);
                     mallory.send(&stale).await;
                 }
-                answers(&mut mallory, ReturnCode::Stale).await;
+                let mut answered = 0;
+                while answered < BATCH {
+                    let said = mallory.hear().await;
+                    assert_ne!(said.st.who.as_ref().map(Name::as_str), Some(MALLORY), "{said:?}");
+                    if said.rc.is_some() {
+                        assert_eq!(said.rc, Some(ReturnCode::Stale));
+                        answered += 1;
+                    }
+                }
             }
+            let after = mallory.status().await;
+            assert_eq!(after.st.who.as_ref().map(Name::as_str), Some("Ana"));
         })
         .await;
 }
@@ -113,8 +126,18 @@ async fn another_users_sealed_command_is_dropped_in_silence() {
                 mallory.send(&hers).await;
                 mallory.send(&status.jwe).await;
             }
+            // Ana switches all the while, and Mallory is told of that; an answer would tell the two apart.
+            let deadline = tokio::time::Instant::now() + SILENCE;
+            let mut events = 0;
+            while let Ok(heard) = tokio::time::timeout_at(deadline, mallory.hear()).await {
+                assert_eq!(heard.re, None, "{heard:?}");
+                events += 1;
+            }
+            assert!(events > 0, "Mallory hears what there is to hear");
             // The next answer is that of the next request.
-            mallory.status().await;
+            let request = mallory.status_request();
+            mallory.send(&request).await;
+            assert_eq!(mallory.answer().await.re, Some(envelope::request_id(&request)));
         })
         .await;
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding as _};
 
+use crate::support::cloud::Cloud;
 use crate::support::line::{self, Line};
 use crate::support::{HOME_PASSPHRASE, Plug, files};
 
@@ -88,6 +90,33 @@ async fn a_plug_that_logs_everything_logs_no_secret_and_leaves_none_lying_about(
     }
     let shown = plug.display().expect("a display").concat();
     expect_none("the display", shown.as_bytes(), &passcode);
+}
+
+/// A crash leaves no copy of the memory: not in a file, and not at a program that collects them.
+#[tokio::test]
+async fn a_crash_leaves_no_core_dump() {
+    let mut plug = Plug::unclaimed();
+    let _ = line::claim(&plug).await;
+    expect_no_core_dump(plug.pid());
+    let status = plug.crash();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
+
+#[test]
+fn a_crash_of_a_controller_or_a_cloud_server_leaves_no_core_dump() {
+    expect_no_core_dump(Cloud::running().pid());
+    let (plug, ana) = Plug::claimed();
+    let mut watch = ana.watch(&plug);
+    watch.line();
+    expect_no_core_dump(watch.pid());
+}
+
+fn expect_no_core_dump(pid: u32) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("proc(5)");
+    // Soft and hard; 0 where it was that before.
+    let bytes: Vec<&str> = line.split_whitespace().take(2).collect();
+    assert!(bytes == ["1", "1"] || bytes == ["0", "0"], "{line}");
 }
 
 #[tokio::test]

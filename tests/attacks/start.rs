@@ -178,6 +178,20 @@ async fn a_state_folder_that_cannot_be_used_ends_the_start_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_runtime_folder_that_others_can_write_to_ends_the_start_with_a_reason() {
+    let mut plug = Plug::new();
+    fs::create_dir(plug.runtime()).expect("made");
+    fs::set_permissions(plug.runtime(), Permissions::from_mode(0o1777)).expect("set");
+    let said = complaint(&failed_start(&plug));
+    assert!(said.contains("runtime folder") && said.contains("others can write to it"), "{said}");
+    assert!(files(&plug.runtime()).is_empty() && !plug.state().exists(), "nothing was begun");
+    // As systemd makes it.
+    fs::set_permissions(plug.runtime(), Permissions::from_mode(0o755)).expect("set");
+    plug.power_on();
+    plug.wait_for_passcode();
+}
+
+#[tokio::test]
 async fn a_second_daemon_on_the_same_folders_goes_away_and_the_first_stays() {
     let plug = Plug::unclaimed();
     let owner = line::claim(&plug).await;

@@ -246,70 +246,89 @@ async fn strange_properties_of_mqtt_5_break_nothing() {
     let (server, mallory) = (arena.server(), arena.mallory.clone());
     arena
         .withstands(move || {
-            // In a CONNECT: Receive Maximum 0 and 1, Topic Alias Maximum 0 and 65535, Maximum Packet Size
-            // 0 and 1, the same property twice, one that is none, 900 bytes of user properties.
             let user_property = [&b"\x26"[..], &raw::string("k"), &raw::string("v")].concat();
-            for properties in [
-                &b"\x21\x00\x00"[..],
-                b"\x21\x00\x01",
-                b"\x22\x00\x00",
-                b"\x22\xff\xff",
-                b"\x27\x00\x00\x00\x00",
-                b"\x27\x00\x00\x00\x01",
-                b"\x11\xff\xff\xff\xff",
-                b"\x21\x00\x01\x21\x00\x01",
-                b"\x7e\x00",
-                b"\x15\x00\x04NONE",
-                b"\x19\x02",
-                &user_property.repeat(110),
+            // In a CONNECT (MQTT 5.0 section 3.1.2.11).
+            for (said, properties, expected) in [
+                ("Receive Maximum 0", &b"\x21\x00\x00"[..], Fate::Ends),
+                ("Receive Maximum 1", b"\x21\x00\x01", Fate::GoesOn),
+                ("Topic Alias Maximum 0", b"\x22\x00\x00", Fate::GoesOn),
+                ("Topic Alias Maximum 65535", b"\x22\xff\xff", Fate::GoesOn),
+                ("Maximum Packet Size 0", b"\x27\x00\x00\x00\x00", Fate::Ends),
+                ("Maximum Packet Size 1", b"\x27\x00\x00\x00\x01", Fate::Ends),
+                ("a session that never expires", b"\x11\xff\xff\xff\xff", Fate::GoesOn),
+                ("a property twice", b"\x21\x00\x01\x21\x00\x01", Fate::Ends),
+                ("a property that is none", b"\x7e\x00", Fate::Ends),
+                ("an authentication method", b"\x15\x00\x04NONE", Fate::Ends),
+                ("Request Response Information 2", b"\x19\x02", Fate::Ends),
+                ("900 bytes of user properties", &user_property.repeat(110), Fate::GoesOn),
             ] {
                 let mut one = Raw::of(server, 50, &mallory);
                 one.send(&raw::connect_with(5, 0, properties, "p", &[], Some(&mallory))).expect("written");
-                let _ = one.packet();
                 let _ = one.send(&raw::subscribe(5, &[&mallory.topic.t2c()]));
                 let _ = one.send(&raw::publish_acknowledged(5, &mallory.topic.c2t(), 1, T_COMMAND));
-                let _ = one.ping();
+                assert_eq!(Fate::of(&mut one), expected, "a CONNECT with {said}");
                 std::thread::sleep(Duration::from_millis(20));
             }
-            // In a PUBLISH: Topic Alias 65535, 1 and 0, with and without a topic; user properties by the kilobyte.
+            // In a PUBLISH (section 3.3.2.3).
             let topic = mallory.topic.c2t();
-            for (topic, properties) in [
-                (topic.as_str(), b"\x23\xff\xff".to_vec()),
-                (topic.as_str(), b"\x23\x00\x01".to_vec()),
-                (topic.as_str(), b"\x23\x00\x00".to_vec()),
-                ("", b"\x23\x00\x01".to_vec()),
-                ("", Vec::new()),
-                (topic.as_str(), user_property.repeat(1000)),
-                (topic.as_str(), b"\x0b\x00".to_vec()),
-                (topic.as_str(), b"\x02\x00\x00\x00\x00".to_vec()),
-                (topic.as_str(), b"\x08\x00\x01#".to_vec()),
+            for (said, topic, properties, expected) in [
+                ("Topic Alias 65535", topic.as_str(), b"\x23\xff\xff".to_vec(), Fate::Ends),
+                ("Topic Alias 1", topic.as_str(), b"\x23\x00\x01".to_vec(), Fate::Ends),
+                ("Topic Alias 0", topic.as_str(), b"\x23\x00\x00".to_vec(), Fate::Ends),
+                ("Topic Alias 1 and no topic", "", b"\x23\x00\x01".to_vec(), Fate::Ends),
+                ("no topic", "", Vec::new(), Fate::Ends),
+                ("7 KB of user properties", topic.as_str(), user_property.repeat(1000), Fate::GoesOn),
+                ("Subscription Identifier 0", topic.as_str(), b"\x0b\x00".to_vec(), Fate::Ends),
+                // A client must not send it (3.3.4); it is passed over.
+                ("Subscription Identifier 1", topic.as_str(), b"\x0b\x01".to_vec(), Fate::GoesOn),
+                ("a message that expires at once", topic.as_str(), b"\x02\x00\x00\x00\x00".to_vec(), Fate::GoesOn),
+                // Nothing is ever sent there.
+                ("a wildcard to answer to", topic.as_str(), b"\x08\x00\x01#".to_vec(), Fate::GoesOn),
             ] {
                 let mut one = login(server, &mallory, 5);
                 let _ = one.send(&raw::publish_with(0x30, 5, topic, &properties, T_COMMAND));
-                let _ = one.ping();
+                assert_eq!(Fate::of(&mut one), expected, "a PUBLISH with {said}");
                 std::thread::sleep(Duration::from_millis(20));
             }
             // Packets that only a server sends, acknowledgements of nothing, AUTH, a second CONNECT.
-            for strange in [
-                &b"\x20\x03\x00\x00\x00"[..],
-                b"\x40\x02\x00\x09",
-                b"\x50\x02\x00\x09",
-                b"\x62\x02\x00\x09",
-                b"\x70\x02\x00\x09",
-                b"\x90\x04\x00\x01\x00\x00",
-                b"\xd0\x00",
-                b"\xf0\x00",
-                b"\x00\x00",
-                b"\xa2\x02\x00\x01",
-                &raw::connect(5, "again", Some(&mallory)),
+            for (said, strange) in [
+                ("CONNACK", &b"\x20\x03\x00\x00\x00"[..]),
+                ("PUBACK of nothing", b"\x40\x02\x00\x09"),
+                ("PUBREC of nothing", b"\x50\x02\x00\x09"),
+                ("PUBREL of nothing", b"\x62\x02\x00\x09"),
+                ("PUBCOMP of nothing", b"\x70\x02\x00\x09"),
+                ("SUBACK", b"\x90\x04\x00\x01\x00\x00"),
+                ("PINGRESP", b"\xd0\x00"),
+                ("AUTH", b"\xf0\x00"),
+                ("a packet of no type", b"\x00\x00"),
+                ("UNSUBSCRIBE from nothing", b"\xa2\x02\x00\x01"),
+                ("a second CONNECT", &raw::connect(5, "again", Some(&mallory))),
             ] {
                 let mut one = login(server, &mallory, 5);
                 let _ = one.send(strange);
-                let _ = one.ping();
+                assert_eq!(Fate::of(&mut one), Fate::Ends, "{said}");
                 std::thread::sleep(Duration::from_millis(20));
             }
         })
         .await;
+}
+
+/// What becomes of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    GoesOn,
+    Ends,
+}
+
+impl Fate {
+    /// A session that does neither fails the test.
+    fn of(one: &mut Raw) -> Self {
+        if one.ping() {
+            return Self::GoesOn;
+        }
+        one.expect_end();
+        Self::Ends
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use crate::client::{Client, Who, publish, subscribe};
 use crate::{ALICE, BOB, PAIR, World, admission, generous, topics};
 use sect::mqtt::server::Qos;
-use sect::thing::local_server::{Admission, Limits};
+use sect::thing::local_server::{Admission, Limits, ServerEvent};
 
 async fn subscribed(world: &mut World, who: &Who, name: &str, qos: u8) -> Client {
     let address = world.address;
@@ -88,6 +88,47 @@ async fn qos_1_is_acknowledged_once_all_of_it_is() {
         })
         .await;
     assert_eq!(world.take_log(), ["acknowledged"]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_came_with_a_message_is_not_that_of_its_answer() {
+    let mut world = World::new(generous()).await;
+    let mut client = subscribed(&mut world, &PAIR, "app", 1).await;
+    assert_eq!(world.server.publish("sect/pair/t", b"M7", Qos::AtLeastOnce), 1);
+    let m7 = world.run(client.packet()).await.expect("a message");
+    assert!(m7.ends_with(b"M7"));
+    // One write, one TLS record, one read.
+    client.send(&[publish(4, "sect/pair/c", b"M8"), vec![0x40, 2, 0, 1]].concat()).await;
+
+    let mut events = Vec::new();
+    let acknowledge = async {
+        let m9 = client.packet().await.expect("a message");
+        assert!(m9.ends_with(b"M9"));
+        let packet_id = m9[m9.len() - 4..m9.len() - 2].to_vec();
+        // The server has had every opportunity to take the first one for it.
+        assert!(client.ping().await);
+        client.send(&[&[0x40, 2][..], &packet_id].concat()).await;
+        client.ping().await
+    };
+    tokio::pin!(acknowledge);
+    loop {
+        tokio::select! {
+            biased;
+            event = world.server.next() => match event {
+                ServerEvent::Published { session, .. } => {
+                    assert!(world.server.publish_to(session, "sect/pair/t", b"M9", Qos::AtLeastOnce));
+                    events.push("M8, M9");
+                }
+                ServerEvent::Acknowledged { .. } => events.push("acknowledged"),
+                event => panic!("{event:?}"),
+            },
+            ponged = &mut acknowledge => {
+                assert!(ponged);
+                break;
+            }
+        }
+    }
+    assert_eq!(events, ["M8, M9", "acknowledged"]);
 }
 
 #[tokio::test]

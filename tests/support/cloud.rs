@@ -91,6 +91,11 @@ listen = ["127.0.0.1:{controllers}"]
         }
     }
 
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Cuts the server's power.
     pub fn power_cut(&mut self) {
         if let Some(mut process) = self.process.take() {

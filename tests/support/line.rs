@@ -197,9 +197,14 @@ impl Line {
         }
     }
 
+    /// A sealed question for the state.
+    pub fn status_request(&self) -> Vec<u8> {
+        self.seal(&json::encode(&Status { id: Nonce::random(&mut os_rng()) }))
+    }
+
     /// Asks for the state, and learns start and thing time.
     pub async fn status(&mut self) -> Said {
-        let request = self.seal(&json::encode(&Status { id: Nonce::random(&mut os_rng()) }));
+        let request = self.status_request();
         self.send(&request).await;
         self.answer_to(&request).await
     }

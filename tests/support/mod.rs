@@ -138,6 +138,14 @@ interface = "lo"
         (daemon.wait().expect("its own child"), asked.elapsed())
     }
 
+    /// Lets the daemon crash.
+    pub fn crash(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("it has power");
+        let pid = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::ABORT).expect("its own child");
+        daemon.wait().expect("its own child")
+    }
+
     /// Waits until the daemon has cut its own power.
     pub fn wait_for_power_cut(&mut self) {
         let mut daemon = self.daemon.take().expect("it has power");
@@ -358,6 +366,11 @@ impl Watch {
         let mut child = command.spawn().expect("sect starts");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
         Self { child, lines }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next line; waits for it.

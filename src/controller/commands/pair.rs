@@ -11,11 +11,12 @@ use super::{Context, LOCK_PATIENCE, bound::Bound};
 use crate::controller::args::Pair;
 use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
-use crate::controller::keyring::{Entry, Keyring, same_alias};
+use crate::controller::keyring::{Entry, Keyring, KeyringError, same_alias};
 use crate::controller::reach::{self, Search, draw_client_id};
 use crate::controller::secrets::{Prompt, Secrets};
 use crate::controller::session::within;
 use crate::mqtt::client::{Delivery, Destination, Link, LinkError, Step as LinkStep};
+use crate::proto::id::ThingId;
 use crate::proto::keys::{PairingCode, pairing_psk};
 use crate::proto::pairing::binding::Binding;
 use crate::proto::pairing::controller::{PairingError, Progress, Run, Step};
@@ -128,7 +129,7 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
         if !taken.iter().any(|other| same_alias(other, &alias)) {
             break alias;
         }
-        let failure = crate::controller::keyring::KeyringError::AliasTaken(alias);
+        let failure = KeyringError::AliasTaken(alias);
         if wanted.alias.is_some() {
             return Err(failure.into());
         }
@@ -191,7 +192,13 @@ async fn drive(
     loop {
         while let Some(step) = run.poll_step() {
             match step {
-                Step::TellUser(progress) => context.printer.step(&spoken(progress)),
+                Step::TellUser(progress) => {
+                    context.printer.step(&spoken(progress));
+                    if let Progress::Found { thing } = progress {
+                        // Before M3: the plug has not learned anything yet, and nothing of it is kept.
+                        expect_alias_free(keyring, alias, &thing)?;
+                    }
+                }
                 Step::Persist(binding) => {
                     save(keyring, alias, &binding).await?;
                     persisted = Some(*binding);
@@ -290,6 +297,15 @@ fn stayed_away(alias: &Name, confirmed: bool) -> Failure {
         )
     };
     Failure::new(Exit::Timeout, format!("{alias} {state}, but it has not appeared on your home network")).next(next)
+}
+
+/// Another plug may have the alias, be it one whose pairing was cut off; the same one may be paired again.
+fn expect_alias_free(keyring: &Keyring, alias: &Name, thing: &ThingId) -> Result<(), Failure> {
+    let entries = keyring.contents()?.entries;
+    if entries.iter().any(|entry| entry.binding.thing != *thing && same_alias(&entry.alias, alias)) {
+        return Err(KeyringError::AliasTaken(alias.clone()).into());
+    }
+    Ok(())
 }
 
 /// Durable when it returns: M8 depends on it (protocol section 7).

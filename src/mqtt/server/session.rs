@@ -262,6 +262,13 @@ impl Session {
         matches!(self.phase, Phase::Open(_))
     }
 
+    /// Whether a QoS 1 message waits for its acknowledgement, or to be sent at all.
+    #[must_use]
+    pub fn is_unacknowledged(&self) -> bool {
+        // What waits to be sent does so behind others.
+        matches!(&self.phase, Phase::Open(open) if open.unacknowledged > 0)
+    }
+
     /// When [`Session::handle_deadline`] is due, if ever.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {

@@ -50,8 +50,8 @@ pub enum ServerEvent {
         /// Topic and payload.
         message: Publication,
     },
-    /// Every QoS 1 message sent to the session so far has been acknowledged. A client that subscribed
-    /// with QoS 0 acknowledges nothing.
+    /// Every QoS 1 message sent to the session so far has been acknowledged, those sent in answer to
+    /// earlier events among them. A client that subscribed with QoS 0 acknowledges nothing.
     Acknowledged {
         /// The session.
         session: SessionId,

@@ -108,6 +108,7 @@ impl LocalServer {
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
+        self.rate.listen_at(address.ip());
         self.listener = Some(listener);
         Ok(address)
     }
@@ -221,7 +222,7 @@ impl LocalServer {
         // tokio's own budget may answer "not now" again and again until this returns.
         let mut looks = 0..self.places.len();
         loop {
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.pop_event() {
                 return Poll::Ready(event);
             }
             let Some(index) = self.wake.take() else { break };
@@ -231,7 +232,7 @@ impl LocalServer {
                 break;
             }
         }
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.pop_event() {
             return Poll::Ready(event);
         }
         let nearest = self.places.iter().filter_map(|(_, place)| place.deadline()).chain(self.accept_after).min();
@@ -239,6 +240,22 @@ impl LocalServer {
             context.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// The oldest event that is still true: what came with the acknowledgement may have been answered
+    /// since, and that answer is not acknowledged. Its own acknowledgement is another event.
+    fn pop_event(&mut self) -> Option<ServerEvent> {
+        loop {
+            match self.events.pop_front()? {
+                ServerEvent::Acknowledged { session } if self.is_unacknowledged(session) => {}
+                event => return Some(event),
+            }
+        }
+    }
+
+    fn is_unacknowledged(&self, session: SessionId) -> bool {
+        self.holds(session)
+            && matches!(&self.places[session.place].1, Place::Live(live) if live.mqtt.is_unacknowledged())
     }
 
     fn poll_listener(&mut self, context: &mut Context<'_>, now: Instant) {

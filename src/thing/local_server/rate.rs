@@ -20,7 +20,13 @@ pub(super) struct AcceptRate {
     overall: Bucket,
     sources: Vec<Source>,
     each_source: Rate,
+    /// The network that the listener is in.
+    home: Option<Prefix>,
 }
+
+/// The first 64 bits of an IPv6 address: its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Prefix(u64);
 
 struct Source {
     address: IpAddr,
@@ -46,13 +52,21 @@ struct Bucket {
 
 impl AcceptRate {
     pub(super) fn new(each_source: Rate, overall: Rate, now: Instant) -> Self {
-        Self { overall: Bucket::full(overall, now), sources: Vec::with_capacity(SOURCES), each_source }
+        Self { overall: Bucket::full(overall, now), sources: Vec::with_capacity(SOURCES), each_source, home: None }
+    }
+
+    /// The listener is at `address` from now on.
+    pub(super) fn listen_at(&mut self, address: IpAddr) {
+        self.home = match address.to_canonical() {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(Prefix::of(address)),
+        };
     }
 
     /// Whether a connection from `address` is taken.
     pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Origin> {
         let each_source = self.each_source;
-        let source = self.source(source_of(address), each_source, now);
+        let source = self.source(source_of(address, self.home), each_source, now);
         // The source first: what it wastes is not everybody's loss.
         if !source.bucket.take(now) {
             return None;
@@ -66,7 +80,7 @@ impl AcceptRate {
     /// Somebody has logged in from `address`.
     pub(super) fn prove(&mut self, address: IpAddr, now: Instant) {
         let each_source = self.each_source;
-        self.source(source_of(address), each_source, now).proven = true;
+        self.source(source_of(address, self.home), each_source, now).proven = true;
     }
 
     fn source(&mut self, address: IpAddr, rate: Rate, now: Instant) -> &mut Source {
@@ -104,10 +118,21 @@ impl Bucket {
     }
 }
 
-/// One household member with IPv6 owns a /64.
-fn source_of(address: IpAddr) -> IpAddr {
+impl Prefix {
+    fn of(address: Ipv6Addr) -> Self {
+        let [a, b, c, d, ..] = address.segments();
+        Self([a, b, c, d].into_iter().fold(0, |bits, part| bits << 16 | u64::from(part)))
+    }
+}
+
+/// Whom an address stands for. Somebody elsewhere has a /64 for himself. In the network of the thing
+/// everybody shares one, and all link-local addresses do: there each address is somebody of his own.
+fn source_of(address: IpAddr, home: Option<Prefix>) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) if address.is_unicast_link_local() || home == Some(Prefix::of(address)) => {
+            IpAddr::V6(address)
+        }
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
@@ -175,9 +200,47 @@ mod tests {
         assert_eq!(rate.sources.len(), SOURCES);
     }
 
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("valid")
+    }
+
     #[test]
-    fn one_ipv6_network_is_one_source() {
-        let address = |text: &str| source_of(text.parse().expect("valid"));
+    fn in_the_network_of_the_thing_each_ipv6_address_is_a_source() {
+        for (listener, mallory, anna) in [
+            ("2001:db8:1:2::7", "2001:db8:1:2::66", "2001:db8:1:2:a:b:c:d"),
+            ("fd00::7", "fd00::66", "fd00::1"),
+            ("fe80::7", "fe80::66", "fe80::1"),
+            // Link-local is on the link wherever the listener is.
+            ("fd00::7", "fe80::66", "fe80::1"),
+        ] {
+            let start = Instant::now();
+            let mut rate = AcceptRate::new(SLOW, Rate { burst: 4, each_second: 0 }, start);
+            rate.listen_at(ip(listener));
+            rate.prove(ip(anna), start);
+            let mallorys = [0; 4].map(|_| rate.take(ip(mallory), start));
+            let unknown = Some(Origin::Unknown);
+            assert_eq!(mallorys, [unknown, unknown, None, None], "{mallory}: another's login proves nothing of him");
+            let annas = [0; 3].map(|_| rate.take(ip(anna), start));
+            let proven = Some(Origin::Proven);
+            assert_eq!(annas, [proven, proven, None], "{anna}: she does not pay for him");
+        }
+    }
+
+    #[test]
+    fn a_network_is_foreign_again_once_the_listener_has_left_it() {
+        let start = Instant::now();
+        let mut rate = AcceptRate::new(SLOW, FAST, start);
+        let mut share = |listener: &str| {
+            rate.listen_at(ip(listener));
+            source_of(ip("fd00::1"), rate.home) == source_of(ip("fd00::2"), rate.home)
+        };
+        assert_eq!(["fd00::7", "192.168.4.1", "fd00:0:0:1::7"].map(&mut share), [false, true, true]);
+    }
+
+    #[test]
+    fn one_ipv6_network_elsewhere_is_one_source() {
+        let home = Some(Prefix::of("2001:db8:ffff::7".parse().expect("valid")));
+        let address = |text: &str| source_of(ip(text), home);
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:2"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
         assert_eq!(address("::ffff:10.0.0.1"), v4(1));

@@ -28,6 +28,10 @@ pub(super) fn stands(folder: &Path) -> io::Result<bool> {
 
 /// Sets the mark; when this returns, a power cut does not take it away.
 pub(super) fn write(folder: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if THE_DISK_IS_FULL.get() {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(MARK));
     let mut file = match opened {
         Ok(file) => file,
@@ -39,4 +43,10 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
     file.write_all(TEXT)?;
     file.sync_all()?;
     sync_folder(folder)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What a test cannot do to a disk: refuses marks in this thread.
+    pub(super) static THE_DISK_IS_FULL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }

@@ -81,13 +81,21 @@ impl Store {
         let marked = prepare_files(folder, &path)?;
         let mut database = connect(&path).map_err(|error| refused(&path, error))?;
         schema::check(&database, &path)?;
+        if marked && !schema::has_household(&database, &path)? {
+            // Before anything is written: whoever restores it finds what was there.
+            return Err(StoreError::ClaimedButLost);
+        }
+        make_durable(&database).map_err(|error| refused(&path, error))?;
         schema::migrate(&mut database, &path)?;
         let stored = load(&mut database, &path, marked, create_identity)?;
         settle(&database).map_err(|error| refused(&path, error))?;
         let store = Self { database, folder: folder.to_owned() };
         if stored.household.is_some() && !marked {
-            // The power was cut between the claim and its mark.
-            mark::write(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+            // The power was cut between the claim and its mark. The household is there, so the thing works
+            // without it, and the next start tries again.
+            if let Err(error) = mark::write(folder) {
+                tracing::error!(%error, "the claimed mark was not written");
+            }
         }
         Ok((store, stored))
     }
@@ -155,14 +163,23 @@ fn prepare_files(folder: &Path, path: &Path) -> Result<bool, StoreError> {
         let path = path.to_owned();
         move |source| StoreError::Folder { path, source }
     };
+    let parents = parents_to_sync(folder);
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent).map_err(at(parent))?;
     }
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(folder)(error)),
-        _ => {}
-    }
+    let is_new = match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(at(folder)(error)),
+    };
     fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(at(folder))?;
+    for parent in parents {
+        match sync_folder(&parent) {
+            // Then somebody else has made the folder, and seen to it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_new => {}
+            synced => synced.map_err(at(&parent))?,
+        }
+    }
 
     let marked = mark::stands(folder).map_err(at(folder))?;
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -183,6 +200,15 @@ fn prepare_files(folder: &Path, path: &Path) -> Result<bool, StoreError> {
     Ok(marked)
 }
 
+/// The folders that hold the names on the way to `folder`, as far as those may be new: all that are
+/// missing, and its own, which an earlier start may have made without living to see it on the disk.
+fn parents_to_sync(folder: &Path) -> Vec<PathBuf> {
+    let missing = folder.ancestors().skip(1).take_while(|path| !path.exists());
+    let names = [folder].into_iter().chain(missing);
+    let here = |parent: &Path| if parent == Path::new("") { PathBuf::from(".") } else { parent.to_owned() };
+    names.filter_map(Path::parent).map(here).collect()
+}
+
 /// Whatever else lies in the folder, a journal of an earlier run or the mark, is its owner's alone too.
 fn tighten_others(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -200,6 +226,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Opens the database without changing it.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(path, flags)?;
@@ -209,16 +236,19 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // One process, so that the journal needs no shared memory and a second daemon is refused.
     database.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // A transaction that has returned outlives a power cut; what is deleted is overwritten.
-    database.pragma_update(None, "synchronous", "FULL")?;
-    database.pragma_update(None, "secure_delete", "ON")?;
     // Nothing of it leaves the folder, and it stays small in memory.
     database.pragma_update(None, "temp_store", "MEMORY")?;
     database.pragma_update(None, "cache_size", -128)?;
     database.pragma_update(None, "mmap_size", 0)?;
     database.set_prepared_statement_cache_capacity(8);
     Ok(database)
+}
+
+/// A transaction that has returned outlives a power cut from here on; what is deleted is overwritten.
+fn make_durable(database: &Connection) -> rusqlite::Result<()> {
+    database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update(None, "secure_delete", "ON")
 }
 
 /// Only a sound store is touched: what the last run left in its journal goes to its place, and the

@@ -58,6 +58,19 @@ pub(super) fn check(database: &Connection, path: &Path) -> Result<(), StoreError
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), what: verdict }) }
 }
 
+/// Whether somebody has claimed this store, whatever version of the tables it has.
+pub(super) fn has_household(database: &Connection, path: &Path) -> Result<bool, StoreError> {
+    let one = |query: &str| -> Result<i64, StoreError> {
+        database.query_row(query, [], |row| row.get(0)).map_err(|error| refused(path, error))
+    };
+    let version = one("PRAGMA user_version")?;
+    if usize::try_from(version).is_ok_and(|version| version > STEPS.len()) {
+        return Err(StoreError::Newer);
+    }
+    Ok(one("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'household'")? == 1
+        && one("SELECT count(*) FROM household")? == 1)
+}
+
 /// Brings the tables to this version, in one transaction.
 pub(super) fn migrate(database: &mut Connection, path: &Path) -> Result<(), StoreError> {
     MIGRATIONS.to_latest(database).map_err(|error| match error {

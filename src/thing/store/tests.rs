@@ -280,16 +280,44 @@ fn a_mark_without_a_household_is_a_fault_for_ever() {
     assert_eq!(contents(&gone).len(), 1);
     // It is empty, as a power cut in the middle of a restore would leave it.
     fs::write(gone.join(DATABASE), []).expect("written");
+    let before = contents(&gone);
     for _ in 0..2 {
         assert!(matches!(Store::open(&gone, draw), Err(StoreError::ClaimedButLost)));
+        assert_eq!(contents(&gone), before, "left as it is");
     }
     // It is that of an unclaimed thing.
     let (_dir, other) = folder();
     drop(open_new(&other));
     fs::write(other.join(MARK), []).expect("written");
+    let before = contents(&other);
     for _ in 0..2 {
         assert!(matches!(Store::open(&other, draw), Err(StoreError::ClaimedButLost)));
+        assert_eq!(contents(&other), before, "left as it is");
     }
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_stops_no_household() {
+    let (_dir, folder) = folder();
+    claimed(&folder);
+    fs::remove_file(folder.join(MARK)).expect("there");
+    for _ in 0..2 {
+        mark::THE_DISK_IS_FULL.set(true);
+        assert_eq!(open(&folder).expect("opens").1.household, Some(household(false)));
+        assert!(!folder.join(MARK).exists());
+    }
+    mark::THE_DISK_IS_FULL.set(false);
+    drop(open(&folder).expect("opens"));
+    assert!(folder.join(MARK).exists(), "the next start that can sets it");
+}
+
+#[test]
+fn all_names_on_the_way_to_the_store_are_made_durable() {
+    let (dir, folder) = folder();
+    assert_eq!(parents_to_sync(&folder), [dir.path().join("lib"), dir.path().to_owned()]);
+    drop(open_new(&folder));
+    assert_eq!(parents_to_sync(&folder), [dir.path().join("lib")]);
+    assert_eq!(parents_to_sync(Path::new("state")), [PathBuf::from(".")]);
 }
 
 #[test]

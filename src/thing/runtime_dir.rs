@@ -1,0 +1,106 @@
+//! The runtime folder: display, button, outlet and radio of the simulated drivers, empty at each start of
+//! the machine.
+//!
+//! The passcode stands in it and a press comes out of it, so nobody else may put anything there.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+
+use thiserror::Error;
+
+/// Why the runtime folder is not used.
+#[derive(Debug, Error)]
+pub enum RuntimeDirError {
+    /// It cannot be made or looked at.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Something else has its name.
+    #[error("it is no folder")]
+    NoFolder,
+    /// Another user made it, or was given it.
+    #[error("it belongs to another user (uid {0}): remove it")]
+    Foreign(u32),
+    /// Others may put files into it.
+    #[error("others can write to it (mode {0:o}): run `chmod go-w` on it")]
+    Loose(u32),
+}
+
+/// Makes the folder, for nobody else, or takes the one that is there. Under systemd it is there already
+/// (`RuntimeDirectory=`), and all may look at what is in it; the folders above it must be there.
+///
+/// # Errors
+///
+/// [`RuntimeDirError`]; the folder is left as it is.
+pub fn prepare(path: &Path) -> Result<(), RuntimeDirError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path),
+        made => Ok(made?),
+    }
+}
+
+fn check(path: &Path) -> Result<(), RuntimeDirError> {
+    let found = fs::metadata(path)?;
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    if !found.is_dir() {
+        Err(RuntimeDirError::NoFolder)
+    } else if owner != rustix::process::geteuid().as_raw() && owner != ROOT {
+        Err(RuntimeDirError::Foreign(owner))
+    } else if mode & OTHERS_WRITE != 0 {
+        Err(RuntimeDirError::Loose(mode))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whom everybody has to trust.
+const ROOT: u32 = 0;
+const OTHERS_WRITE: u32 = 0o022;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_missing_is_made_for_nobody_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run");
+        prepare(&path).expect("made");
+        assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, 0o700);
+        prepare(&path).expect("its own");
+        assert!(prepare(&dir.path().join("not/yet")).is_err());
+    }
+
+    #[test]
+    fn a_folder_into_which_others_write_is_refused_and_one_of_systemd_is_taken() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run");
+        fs::create_dir(&path).expect("made");
+        for (mode, taken) in [(0o755, true), (0o750, true), (0o775, false), (0o757, false), (0o1777, false)] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).expect("mine");
+            match prepare(&path) {
+                Ok(()) => assert!(taken, "{mode:o}"),
+                Err(error) => assert!(!taken && matches!(error, RuntimeDirError::Loose(_)), "{mode:o}: {error}"),
+            }
+            assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, mode, "left as it is");
+        }
+    }
+
+    #[test]
+    fn what_is_no_folder_or_another_users_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run");
+        fs::write(&path, "in the way").expect("written");
+        assert!(matches!(prepare(&path), Err(RuntimeDirError::NoFolder)));
+        let foreign = dir.path().join("foreign");
+        fs::create_dir(&foreign).expect("made");
+        // Only root can give a folder away.
+        if chown(&foreign, Some(65_534), None).is_ok() {
+            assert!(matches!(prepare(&foreign), Err(RuntimeDirError::Foreign(65_534))));
+        }
+    }
+}
