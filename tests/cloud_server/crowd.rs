@@ -28,8 +28,8 @@ fn ten_messages_a_second_pass_and_the_excess_is_dropped() {
     while let Some((topic, _)) = a.message(Duration::from_millis(500)) {
         passed += usize::from(topic == c(0));
     }
-    let allowed = 10 + 10 * (flooded.as_secs() as usize + 1);
-    assert!((10..=allowed).contains(&passed), "{passed} of 500 in {flooded:?}");
+    let allowed = 30 + 10 * (flooded.as_secs() as usize + 1);
+    assert!((30..=allowed).contains(&passed), "{passed} of 500 in {flooded:?}");
     assert_eq!(server.denials("rate"), 500 - passed as u64);
     // The other account's message was not among the dropped, and a thing's topics are apart too.
     assert_eq!(server.metric("sect_cloud_forwards_total"), passed as u64 + 2);

@@ -91,7 +91,7 @@ fn check_config_finds_what_is_wrong() {
 }
 
 #[test]
-fn neither_log_nor_metrics_nor_a_core_of_them_hold_topics_users_or_passwords() {
+fn neither_log_nor_numbers_hold_a_topic_a_user_or_a_password() {
     let server = Server::new();
     let mut a = server.thing(A);
     a.register(&A, 1, &[entry(0)]);
