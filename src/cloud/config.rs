@@ -107,13 +107,13 @@ impl Default for Config {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { certificate_chain: "/etc/sect/server.pem".into(), private_key: "/etc/sect/server.key".into() }
+        Self { certificate_chain: "/etc/sect-cloud/server.crt".into(), private_key: "/etc/sect-cloud/server.key".into() }
     }
 }
 
 impl Default for ThingsConfig {
     fn default() -> Self {
-        Self { listen: vec![everywhere(8883)], manufacturer_ca: "/etc/sect/manufacturer-ca.pem".into() }
+        Self { listen: vec![everywhere(8883)], manufacturer_ca: "/etc/sect-cloud/manufacturer.crt".into() }
     }
 }
 

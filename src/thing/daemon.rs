@@ -201,7 +201,6 @@ impl<'a> Daemon<'a> {
     fn handle_cloud(&mut self, event: CloudEvent) {
         match event {
             CloudEvent::Up { server } => {
-                info!(server = server.0, "cloud server connected");
                 self.thing.handle_cloud_up(server);
             }
             CloudEvent::Message { server, topic, payload } => {
@@ -214,7 +213,7 @@ impl<'a> Daemon<'a> {
                 self.thing.handle_cloud_down(server, reason);
             }
             CloudEvent::Subscribed { server, topic, granted: true } => {
-                self.thing.handle_cloud_subscribed(server, &topic);
+                self.thing.handle_cloud_subscribed(server, &topic, self.clock.now());
             }
             CloudEvent::Subscribed { server, granted: false, .. } => {
                 warn!(server = server.0, "the cloud server refuses a topic that is ours");

@@ -251,12 +251,12 @@ impl Thing {
     /// A cloud server took a subscription: what [`Action::SubscribeCloud`] asked for.
     ///
     /// With the first one the thing hears the server's answers, and registers (SecT STEP 9).
-    pub fn handle_cloud_subscribed(&mut self, server: ServerId, topic: &str) {
+    pub fn handle_cloud_subscribed(&mut self, server: ServerId, topic: &str, now: Micros) {
         let thing = self.core.identity.id();
         if let Phase::Claimed { household, .. } = &self.phase
             && Registrar::is_answer(&thing, topic)
         {
-            self.registrar.declare(&mut self.core, server, |cloud| household.entries(&thing, cloud));
+            self.registrar.declare(&mut self.core, server, now, |cloud| household.entries(&thing, cloud));
         }
     }
 
@@ -296,7 +296,7 @@ impl Thing {
             // A store that fails here costs nothing: the next hour tries again.
             Answered::Renumber { generation } if ports.vault.set_generation(generation).is_ok() => {
                 self.registrar.generation = generation;
-                self.registrar.declare_everywhere(&mut self.core, |cloud| household.entries(&thing, cloud));
+                self.registrar.declare_everywhere(&mut self.core, now, |cloud| household.entries(&thing, cloud));
             }
             Answered::Renumber { .. } | Answered::Nothing => {}
         }
@@ -353,7 +353,9 @@ impl Thing {
         match &self.phase {
             Phase::Unclaimed(access_point) => access_point.poll_timeout(),
             Phase::Claimed { handover: Some(access_point), .. } => access_point.poll_timeout(),
-            Phase::Claimed { household, handover: None } => household.poll_timeout(),
+            Phase::Claimed { household, handover: None } => {
+                household.poll_timeout().into_iter().chain(self.registrar.poll_timeout()).min()
+            }
         }
     }
 
@@ -366,7 +368,11 @@ impl Thing {
                     self.finish_handover();
                 }
             }
-            Phase::Claimed { household, handover: None } => household.handle_timeout(&mut self.core, now),
+            Phase::Claimed { household, handover: None } => {
+                household.handle_timeout(&mut self.core, now);
+                let thing = self.core.identity.id();
+                self.registrar.handle_timeout(&mut self.core, now, |cloud| household.entries(&thing, cloud));
+            }
         }
     }
 

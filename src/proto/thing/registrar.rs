@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::proto::action::{Action, CloudFailure, ServerId};
 use crate::proto::id::ThingId;
 use crate::proto::json;
+use crate::proto::message::ReturnCode;
 use crate::proto::pairing::message::CloudServer;
 use crate::proto::registration::{self, Entry, RegErr, RegOk, RegSet};
 use crate::proto::time::Micros;
@@ -18,6 +19,9 @@ use super::Core;
 /// How often a thing that finds its generation taken goes beyond it: one that was cloned would
 /// otherwise race its clone.
 const RENUMBER: Duration = Duration::from_secs(3600);
+
+/// How long an answer may take; a server whose disk fails gives none.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How far beyond its own generation a thing follows a server: a hostile one could otherwise use up
 /// the numbers, and no user could be added any more.
@@ -33,6 +37,8 @@ pub(super) struct Registrar {
 struct Server {
     cloud: CloudServer,
     state: CloudState,
+    /// When the list is declared again, should no answer come.
+    again: Option<Micros>,
 }
 
 /// Where the thing stands with one cloud server.
@@ -95,7 +101,7 @@ pub(super) enum Answered {
 
 impl Registrar {
     pub(super) fn new(generation: u64, clouds: Vec<CloudServer>) -> Self {
-        let servers = clouds.into_iter().map(|cloud| Server { cloud, state: CloudState::Connecting }).collect();
+        let servers = clouds.into_iter().map(|cloud| Server { cloud, state: CloudState::Connecting, again: None }).collect();
         Self { generation, servers, renumbered: None }
     }
 
@@ -121,33 +127,58 @@ impl Registrar {
     /// A link is up: the answers must be heard before anything is asked.
     pub(super) fn handle_up(&mut self, core: &mut Core, server: ServerId) {
         if let Some(entry) = self.servers.get_mut(server.0) {
-            entry.state = CloudState::Connecting;
+            (entry.state, entry.again) = (CloudState::Connecting, None);
             let topic = registration::down_topic(&core.identity.id());
             core.actions.push_back(Action::SubscribeCloud { server, topic });
         }
     }
 
     /// The list has changed: declares it wherever a link is up.
-    pub(super) fn declare_everywhere(&mut self, core: &mut Core, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+    pub(super) fn declare_everywhere(
+        &mut self,
+        core: &mut Core,
+        now: Micros,
+        list: impl Fn(&CloudServer) -> Vec<Entry>,
+    ) {
         for place in 0..self.servers.len() {
             if !matches!(self.servers[place].state, CloudState::Connecting | CloudState::Down(_)) {
-                self.declare(core, ServerId(place), &list);
+                self.declare(core, ServerId(place), now, &list);
             }
         }
     }
 
     /// Declares the list at one server.
-    pub(super) fn declare(&mut self, core: &mut Core, server: ServerId, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+    pub(super) fn declare(
+        &mut self,
+        core: &mut Core,
+        server: ServerId,
+        now: Micros,
+        list: impl Fn(&CloudServer) -> Vec<Entry>,
+    ) {
         let Some(entry) = self.servers.get_mut(server.0) else { return };
         entry.state = CloudState::Registering;
+        entry.again = Some(now.after(PATIENCE));
         let set = RegSet { generation: self.generation, acl: list(&entry.cloud) };
         let topic = registration::up_topic(&core.identity.id());
         core.actions.push_back(Action::Register { server, topic, payload: json::encode(&set) });
     }
 
+    /// When a list that got no answer is declared again.
+    pub(super) fn poll_timeout(&self) -> Option<Micros> {
+        self.servers.iter().filter_map(|server| server.again).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Micros, list: impl Fn(&CloudServer) -> Vec<Entry>) {
+        for place in 0..self.servers.len() {
+            if self.servers[place].again.is_some_and(|at| now >= at) {
+                self.declare(core, ServerId(place), now, &list);
+            }
+        }
+    }
+
     pub(super) fn handle_down(&mut self, server: ServerId, failure: CloudFailure) {
         if let Some(server) = self.servers.get_mut(server.0) {
-            server.state = CloudState::Down(failure);
+            (server.state, server.again) = (CloudState::Down(failure), None);
         }
     }
 
@@ -164,12 +195,19 @@ impl Registrar {
             if ok.generation != self.generation {
                 return Answered::Nothing;
             }
+            entry.again = None;
             entry.state = if ok.refused.is_empty() { CloudState::Registered } else { CloudState::TopicRefused };
             return Answered::InForce;
         }
         let Ok(error) = json::read::<RegErr>(payload) else { return Answered::Nothing };
         // QoS 1 repeats old answers.
         if error.of != self.generation {
+            return Answered::Nothing;
+        }
+        entry.again = None;
+        // A list that the server calls no list is not another thing's.
+        if error.rc != ReturnCode::Stale {
+            entry.state = CloudState::Down(CloudFailure::Refused);
             return Answered::Nothing;
         }
         entry.state = CloudState::Clone;

@@ -40,7 +40,7 @@ impl Bench {
     fn link_up(&mut self) {
         self.thing.handle_cloud_up(SERVER);
         let topic = down(self);
-        self.thing.handle_cloud_subscribed(SERVER, &topic);
+        self.thing.handle_cloud_subscribed(SERVER, &topic, self.now);
     }
 
     fn confirm_registration(&mut self) {
@@ -63,7 +63,7 @@ fn a_link_that_comes_up_gets_the_whole_list_and_only_then_the_topics() {
     // An answer must not come before the thing listens.
     let topic = down(&bench);
     assert_eq!(bench.actions(), [Action::SubscribeCloud { server: SERVER, topic: topic.clone() }]);
-    bench.thing.handle_cloud_subscribed(SERVER, &topic);
+    bench.thing.handle_cloud_subscribed(SERVER, &topic, bench.now);
     let actions = bench.actions();
     let [Action::Register { payload, .. }] = &actions[..] else { panic!("{actions:?}") };
     let set: RegSet = json::read(payload).expect("a registration");
@@ -163,6 +163,30 @@ fn a_server_cannot_use_up_the_generations() {
     let error = RegErr { generation: json::MAX_INTEGER - 1, of: 7, rc: ReturnCode::Stale };
     let _ = bench.hear_cloud(&down(&bench), &json::encode(&error));
     assert_eq!(bench.actions(), []);
+    assert!(bench.vault.generations.is_empty());
+}
+
+#[test]
+fn a_list_that_gets_no_answer_is_declared_again_and_an_answered_one_is_not() {
+    let (mut bench, _) = one_owner();
+    bench.link_up();
+    assert_eq!(bench.registered().generation, 7);
+    let before = bench.now;
+    bench.next_timeout();
+    assert_eq!((bench.now.since(before).as_secs(), bench.registered().generation), (60, 7));
+    let ok = json::encode(&RegOk { generation: 7, refused: Vec::new() });
+    let _ = bench.hear_cloud(&down(&bench), &ok);
+    assert_eq!(bench.thing.poll_timeout(), None);
+}
+
+#[test]
+fn a_list_that_is_called_none_is_no_sign_of_a_clone() {
+    let (mut bench, _) = one_owner();
+    bench.link_up();
+    bench.actions();
+    let error = json::encode(&RegErr { generation: 0, of: 7, rc: ReturnCode::BadRequest });
+    let _ = bench.hear_cloud(&down(&bench), &error);
+    assert_eq!(bench.cloud_state(), CloudState::Down(CloudFailure::Refused));
     assert!(bench.vault.generations.is_empty());
 }
 
