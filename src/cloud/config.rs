@@ -107,7 +107,10 @@ impl Default for Config {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { certificate_chain: "/etc/sect-cloud/server.crt".into(), private_key: "/etc/sect-cloud/server.key".into() }
+        Self {
+            certificate_chain: "/etc/sect-cloud/server.crt".into(),
+            private_key: "/etc/sect-cloud/server.key".into(),
+        }
     }
 }
 

@@ -101,7 +101,8 @@ pub(super) enum Answered {
 
 impl Registrar {
     pub(super) fn new(generation: u64, clouds: Vec<CloudServer>) -> Self {
-        let servers = clouds.into_iter().map(|cloud| Server { cloud, state: CloudState::Connecting, again: None }).collect();
+        let servers =
+            clouds.into_iter().map(|cloud| Server { cloud, state: CloudState::Connecting, again: None }).collect();
         Self { generation, servers, renumbered: None }
     }
 
