@@ -25,6 +25,7 @@ use exit::{Exit, Failure};
 use print::Printer;
 
 use crate::core_dump;
+use crate::mqtt::client::may_be_logged;
 
 /// Runs `sect` with the process's arguments; see `sect --help`.
 #[must_use]
@@ -80,7 +81,9 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
 
 /// Log lines go to stderr; `SECT_LOG` takes filters like `sect=trace`.
 fn log_to_stderr(verbose: u8) {
-    use tracing_subscriber::filter::EnvFilter;
+    use tracing_subscriber::filter::{EnvFilter, filter_fn};
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
     let level = match verbose {
         0 => "warn",
         1 => "sect=debug,warn",
@@ -88,10 +91,6 @@ fn log_to_stderr(verbose: u8) {
     };
     let filter = EnvFilter::try_from_env("SECT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     // A second subscriber exists only where another program runs this one inside itself.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .without_time()
-        .try_init();
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).without_time();
+    let _ = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_logged)).with(stderr).try_init();
 }

@@ -8,11 +8,12 @@ use std::io;
 use std::io::IsTerminal;
 
 use thiserror::Error;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::config::LogConfig;
+use crate::mqtt::client::may_be_logged;
 
 /// The target of what the owner may want to look up later: pairing, users, keys.
 pub const AUDIT: &str = "audit";
@@ -40,7 +41,7 @@ pub enum LogError {
 /// [`LogError`].
 pub fn start(config: &LogConfig) -> Result<(), LogError> {
     let filter = filter(env::var(VARIABLE).ok().as_deref(), config)?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_logged));
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {

@@ -4,12 +4,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding as _};
+use rusqlite::Connection;
+use sect::controller::keyring::Keyring;
+use sect::proto::keys::pairing_psk;
+use sect::proto::pairing::binding::Binding;
 
 use crate::support::cloud::Cloud;
 use crate::support::line::{self, Line};
-use crate::support::{HOME_PASSPHRASE, Plug, files};
+use crate::support::{Done, HOME_PASSPHRASE, Person, Plug, SOON, files};
 
 /// Every way to write down a key that somebody might think of.
 fn spellings(name: &str, key: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -33,6 +38,45 @@ fn text(name: &str, secret: &str) -> Vec<(String, Vec<u8>)> {
     vec![(name.to_owned(), secret.as_bytes().to_vec())]
 }
 
+/// What opens a pairing.
+fn of_passcode(passcode: &str) -> Vec<(String, Vec<u8>)> {
+    let psk = pairing_psk(&passcode.parse().expect("a passcode"));
+    [text("the passcode", passcode), spellings("the PSK for pairing", psk.expose())].concat()
+}
+
+/// What thing and controller share.
+fn of_binding(binding: &Binding) -> Vec<(String, Vec<u8>)> {
+    let keys = binding.keys();
+    let mut all = [
+        text("T_token", binding.topic.as_str()),
+        text("Ctlr-U", binding.credentials.user.expose()),
+        text("Ctlr-P", binding.credentials.password.expose()),
+        text("the Wi-Fi password", HOME_PASSPHRASE),
+        spellings("the master key", binding.master.expose()),
+        spellings("the PSK", keys.psk.expose()),
+        spellings("the controller's own key", binding.key.expose()),
+    ]
+    .concat();
+    for (name, key) in [("K_c2t", &keys.c2t), ("K_t2c", &keys.t2c)] {
+        // It is two keys, and either is enough to look for.
+        let (mac, enc) = key.expose().split_at(32);
+        all.extend([spellings(&format!("{name}, MAC"), mac), spellings(&format!("{name}, ENC"), enc)].concat());
+    }
+    all
+}
+
+/// From a copy of the store: the daemon has it open.
+fn ca_key(plug: &Plug) -> Vec<u8> {
+    let copy = tempfile::tempdir().expect("a folder");
+    for name in ["thing.db", "thing.db-wal"] {
+        fs::copy(plug.state().join(name), copy.path().join(name)).expect("copied");
+    }
+    let database = Connection::open(copy.path().join("thing.db")).expect("a store");
+    let key: Vec<u8> = database.query_row("SELECT ca_key FROM identity", [], |row| row.get(0)).expect("a key");
+    assert_eq!(key.len(), 32);
+    key
+}
+
 fn expect_none(place: &str, content: &[u8], secrets: &[(String, Vec<u8>)]) {
     for (name, secret) in secrets {
         let found = content.windows(secret.len()).any(|window| window == secret);
@@ -52,18 +96,9 @@ async fn a_plug_that_logs_everything_logs_no_secret_and_leaves_none_lying_about(
         line.switch(at % 2 == 0).await;
     }
 
-    let keys = owner.keys();
-    let passcode = text("the passcode", &passcode);
-    let kept: Vec<_> = [
-        text("T_token", owner.topic.as_str()),
-        text("Ctlr-U", owner.credentials.user.expose()),
-        text("Ctlr-P", owner.credentials.password.expose()),
-        text("the Wi-Fi password", HOME_PASSPHRASE),
-        spellings("the master key", owner.master.expose()),
-        spellings("the PSK", keys.psk.expose()),
-    ]
-    .concat();
-    let secrets = [passcode.clone(), kept].concat();
+    let passcode = of_passcode(&passcode);
+    let ca_key = spellings("the key of the thing's CA", &ca_key(&plug));
+    let secrets = [passcode.clone(), of_binding(&owner), ca_key].concat();
 
     let log = plug.log_text();
     assert!(log.contains("TRACE"), "it logs everything");
@@ -90,6 +125,54 @@ async fn a_plug_that_logs_everything_logs_no_secret_and_leaves_none_lying_about(
     }
     let shown = plug.display().expect("a display").concat();
     expect_none("the display", shown.as_bytes(), &passcode);
+}
+
+#[tokio::test]
+async fn a_plug_with_a_cloud_server_logs_no_secret_there_either() {
+    let cloud = Cloud::running();
+    let mut plug = Plug::new();
+    cloud.provision(&plug);
+    plug.log_by("trace,rumqttc=trace");
+    plug.power_on();
+    let (_, passcode) = plug.wait_for_passcode();
+    let owner = line::claim(&plug).await;
+    let started = Instant::now();
+    // Its registration has to be in force first.
+    loop {
+        if let Ok(mut far) = Line::open_remote(&cloud, &owner).await
+            && far.try_status(Duration::from_millis(200)).await.is_some()
+        {
+            far.switch(true).await;
+            break;
+        }
+        assert!(started.elapsed() < SOON, "the plug does not answer through the cloud server");
+    }
+    let ca_key = spellings("the key of the thing's CA", &ca_key(&plug));
+    let secrets = [of_passcode(&passcode), of_binding(&owner), ca_key].concat();
+    expect_none("the plug's log", plug.log_text().as_bytes(), &secrets);
+    // It has to know the topic, and logs neither that nor who wrote there.
+    expect_none("the cloud server's log", cloud.log_text().as_bytes(), &secrets);
+}
+
+#[test]
+fn a_controller_that_logs_everything_logs_no_secret() {
+    let (plug, mut ana) = (Plug::unclaimed(), Person::new());
+    let (_, passcode) = plug.wait_for_passcode();
+    ana.log_by("trace,rumqttc=trace");
+    let mut said = Vec::new();
+    let mut add = |what: &str, done: Done| {
+        assert_eq!(done.code, 0, "{what}: {}", done.stderr);
+        assert!(done.stderr.contains("TRACE") || done.stderr.contains("DEBUG"), "{what} logs: {}", done.stderr);
+        said.extend([done.stdout, done.stderr].concat().into_bytes());
+    };
+    add("pair", ana.pair(&plug));
+    for command in [&["status"][..], &["on"], &["--json", "off"], &["toggle"], &["-vv", "status"]] {
+        add(command[0], ana.sect_at(&plug, command));
+    }
+    let contents = Keyring::at(ana.keyring()).and_then(|keyring| keyring.contents()).expect("a keyring");
+    let [entry] = &contents.entries[..] else { panic!("one plug: {contents:?}") };
+    let secrets = [of_passcode(&passcode), of_binding(&entry.binding)].concat();
+    expect_none("the output of sect", &said, &secrets);
 }
 
 /// A crash leaves no copy of the memory: not in a file, and not at a program that collects them.

@@ -265,6 +265,7 @@ impl Drop for Plug {
 /// A person with a keyring and `sect`.
 pub struct Person {
     folder: TempDir,
+    log_filter: Option<&'static str>,
 }
 
 /// What a `sect` command came to.
@@ -280,7 +281,12 @@ pub struct Done {
 impl Person {
     /// Somebody with an empty keyring.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder") }
+        Self { folder: tempfile::tempdir().expect("a folder"), log_filter: None }
+    }
+
+    /// Lets `sect` log by this filter from now on.
+    pub fn log_by(&mut self, filter: &'static str) {
+        self.log_filter = Some(filter);
     }
 
     /// `sect` with this person's keyring, on loopback.
@@ -292,7 +298,11 @@ impl Person {
             .env("SECT_INTERFACE", "lo")
             .env_remove("SECT_DEVICE")
             .env_remove("SECT_ADDRESS")
+            .env_remove("SECT_LOG")
             .stdin(Stdio::null());
+        if let Some(filter) = self.log_filter {
+            command.env("SECT_LOG", filter);
+        }
         command
     }
 

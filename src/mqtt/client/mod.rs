@@ -39,6 +39,16 @@ use crate::proto::envelope::MAX_JWE_BYTES;
 #[cfg(feature = "controller")]
 use crate::proto::keys::TlsPsk;
 
+/// Whether a log may hold this, whatever its filter asks for.
+///
+/// # Security
+///
+/// The library logs topics, which are secret (SecT STEP 3), and packets that it does not expect.
+#[must_use]
+pub fn may_be_logged(metadata: &tracing::Metadata<'_>) -> bool {
+    !metadata.target().starts_with("rumqttc")
+}
+
 /// Publications that wait for [`Link::receive`]; beyond that the library stops reading.
 const WAITING_PUBLICATIONS: usize = 64;
 /// Bytes of an MQTT packet at most: a JWE and its topic, with room.
