@@ -205,7 +205,7 @@ fn respond(broker: SocketAddr, outlet: &Path) -> io::Result<()> {
         let answer = keys.t2c.seal(&text, &mut rng).map_err(io::Error::other)?;
         wire.publish(&answers, &answer)?;
         if is_command {
-            freshness.keep_answer(re, now, answer);
+            freshness.keep_answer(re, now, answer.into());
         }
     }
 }

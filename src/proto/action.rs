@@ -1,5 +1,6 @@
 //! What the thing's machine asks its shell to do, and what comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::TlsPsk;
@@ -57,9 +58,9 @@ pub enum Action {
         /// By which way.
         path: Path,
         /// `s/<T_token>/t`.
-        topic: String,
+        topic: Arc<str>,
         /// What.
-        payload: Vec<u8>,
+        payload: Arc<[u8]>,
     },
     /// End this session once what was queued for it is out.
     EndSession(SessionId),

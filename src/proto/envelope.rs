@@ -100,9 +100,25 @@ impl EnvelopeKey {
     ///
     /// Its JSON is written into the buffer in which it is encrypted, and stands nowhere else.
     pub fn seal_message<B: Body + Serialize>(&self, body: &B, rng: &mut dyn CryptoRng) -> Result<Vec<u8>, TooLong> {
+        let mut jwe = Vec::new();
+        self.seal_message_into(body, rng, &mut jwe)?;
+        Ok(jwe)
+    }
+
+    /// The same in place of what `jwe` held.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] above 1983 bytes; `jwe` is empty then.
+    pub fn seal_message_into<B: Body + Serialize>(
+        &self,
+        body: &B,
+        rng: &mut dyn CryptoRng,
+        jwe: &mut Vec<u8>,
+    ) -> Result<(), TooLong> {
         let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
         let bytes = json::encode_into(body, &mut buffer[..MAX_PLAINTEXT_BYTES]);
-        self.seal_buffer(&mut buffer, bytes, &random_iv(rng))
+        self.seal_buffer(&mut buffer, bytes, &random_iv(rng), jwe)
     }
 
     /// Seals JSON under a fresh random IV.
@@ -122,7 +138,9 @@ impl EnvelopeKey {
     pub fn seal_with_iv(&self, json: &[u8], iv: &[u8; BLOCK_BYTES]) -> Result<Vec<u8>, TooLong> {
         let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
         buffer.get_mut(..json.len()).ok_or(TooLong(json.len()))?.copy_from_slice(json);
-        self.seal_buffer(&mut buffer, json.len(), iv)
+        let mut jwe = Vec::new();
+        self.seal_buffer(&mut buffer, json.len(), iv, &mut jwe)?;
+        Ok(jwe)
     }
 
     /// Encrypts in place the JSON that fills the first `bytes` of `buffer`, before spaces.
@@ -131,20 +149,22 @@ impl EnvelopeKey {
         buffer: &mut [u8; MAX_CIPHERTEXT_BYTES],
         bytes: usize,
         iv: &[u8; BLOCK_BYTES],
-    ) -> Result<Vec<u8>, TooLong> {
+        jwe: &mut Vec<u8>,
+    ) -> Result<(), TooLong> {
+        jwe.clear();
         let padded = BUCKETS.into_iter().find(|&bucket| bytes <= bucket).ok_or(TooLong(bytes))?;
         let ciphertext = &mut buffer[..aead::ciphertext_bytes(padded)];
 
-        let mut jwe = Vec::with_capacity(jwe_bytes(ciphertext.len()));
-        push_base64(&mut jwe, &header(&self.kid));
-        let tag = aead::seal(&self.key, iv, &jwe, ciphertext, padded);
+        jwe.reserve_exact(jwe_bytes(ciphertext.len()));
+        push_base64(jwe, &header(&self.kid));
+        let tag = aead::seal(&self.key, iv, jwe, ciphertext, padded);
         jwe.extend_from_slice(b"..");
-        push_base64(&mut jwe, iv);
+        push_base64(jwe, iv);
         jwe.push(b'.');
-        push_base64(&mut jwe, ciphertext);
+        push_base64(jwe, ciphertext);
         jwe.push(b'.');
-        push_base64(&mut jwe, &tag);
-        Ok(jwe)
+        push_base64(jwe, &tag);
+        Ok(())
     }
 }
 

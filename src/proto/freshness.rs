@@ -6,6 +6,7 @@
 //! earlier start can never be fresh again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -56,7 +57,7 @@ pub struct Freshness {
 struct Answer {
     request: RequestId,
     accepted_at: Micros,
-    jwe: Vec<u8>,
+    jwe: Arc<[u8]>,
 }
 
 impl Freshness {
@@ -94,14 +95,14 @@ impl Freshness {
 
     /// The answer that these very bytes got before: in the last 60 s, or to the last one accepted.
     #[must_use]
-    pub fn answer_to(&self, request: &RequestId, now: Micros) -> Option<&[u8]> {
+    pub fn answer_to(&self, request: &RequestId, now: Micros) -> Option<&Arc<[u8]>> {
         let is_kept = |(back, answer): &(usize, &Answer)| *back == 0 || now.since(answer.accepted_at) <= ANSWER_LIFE;
         let mut kept = self.answers.iter().rev().enumerate().take_while(is_kept);
-        kept.find(|(_, answer)| answer.request == *request).map(|(_, answer)| answer.jwe.as_slice())
+        kept.find(|(_, answer)| answer.request == *request).map(|(_, answer)| &answer.jwe)
     }
 
     /// Keeps an accepted message's answer: 32 of them, 60 s, and the last one for good.
-    pub fn keep_answer(&mut self, request: RequestId, now: Micros, jwe: Vec<u8>) {
+    pub fn keep_answer(&mut self, request: RequestId, now: Micros, jwe: Arc<[u8]>) {
         while self.answers.len() >= ANSWERS
             || self.answers.front().is_some_and(|oldest| now.since(oldest.accepted_at) > ANSWER_LIFE)
         {
@@ -170,16 +171,16 @@ mod tests {
         let mut freshness = Freshness::default();
         let id = |n| RequestId::new([n; 16]);
         let later = Micros::new(60_000_001);
-        freshness.keep_answer(id(0), Micros::ZERO, vec![0]);
-        assert_eq!(freshness.answer_to(&id(0), Micros::new(u64::MAX)), Some(&[0][..]));
-        freshness.keep_answer(id(1), later, vec![1]);
+        freshness.keep_answer(id(0), Micros::ZERO, [0].into());
+        assert_eq!(freshness.answer_to(&id(0), Micros::new(u64::MAX)), Some(&[0].into()));
+        freshness.keep_answer(id(1), later, [1].into());
         assert_eq!(freshness.answer_to(&id(0), later), None);
-        assert_eq!(freshness.answer_to(&id(1), later), Some(&[1][..]));
+        assert_eq!(freshness.answer_to(&id(1), later), Some(&[1].into()));
         for n in 2..=33 {
-            freshness.keep_answer(id(n), later, vec![n]);
+            freshness.keep_answer(id(n), later, [n].into());
         }
         assert_eq!(freshness.answer_to(&id(1), later), None);
-        assert_eq!(freshness.answer_to(&id(2), later), Some(&[2][..]));
+        assert_eq!(freshness.answer_to(&id(2), later), Some(&[2].into()));
     }
 
     #[test]
@@ -187,7 +188,7 @@ mod tests {
         let mut freshness = Freshness::default();
         let id = |n| RequestId::new([n; 16]);
         for n in 0..3 {
-            freshness.keep_answer(id(n), Micros::new(u64::from(n)), vec![n]);
+            freshness.keep_answer(id(n), Micros::new(u64::from(n)), [n].into());
         }
         let given = |now| [0, 1, 2].map(|n| freshness.answer_to(&id(n), Micros::new(now)).is_some());
         assert_eq!(given(60_000_000), [true, true, true]);

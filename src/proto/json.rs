@@ -164,7 +164,7 @@ impl<'de> Visitor<'de> for Root {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut keys = Keys::default();
+        let mut keys = Keys::new();
         let (mut version, mut t) = (None, None);
         while let Some(Text(key)) = map.next_key()? {
             match &*key {
@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.deeper()?.depth;
-        let mut keys = Keys::default();
+        let mut keys = Keys::new();
         while let Some(Text(key)) = map.next_key()? {
             map.next_value_seed(Strict { depth: inner })?;
             keys.insert(key)?;
@@ -238,21 +238,27 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// The keys of one object, few enough to compare one by one.
-#[derive(Default)]
-struct Keys<'de>(Vec<Cow<'de, str>>);
+struct Keys<'de> {
+    keys: [Cow<'de, str>; Keys::MAX],
+    count: usize,
+}
 
-impl<'de> Keys<'de> {
+impl Keys<'_> {
     /// No message here has an object with more members.
     const MAX: usize = 16;
+}
+
+impl<'de> Keys<'de> {
+    const fn new() -> Self {
+        Self { keys: [const { Cow::Borrowed("") }; Self::MAX], count: 0 }
+    }
 
     fn insert<E: de::Error>(&mut self, key: Cow<'de, str>) -> Result<(), E> {
-        if self.0.contains(&key) {
+        if self.keys[..self.count].contains(&key) {
             return Err(E::custom("duplicate member"));
         }
-        if self.0.len() == Self::MAX {
-            return Err(E::custom("too many members"));
-        }
-        self.0.push(key);
+        *self.keys.get_mut(self.count).ok_or_else(|| E::custom("too many members"))? = key;
+        self.count += 1;
         Ok(())
     }
 }
@@ -405,6 +411,16 @@ mod tests {
         assert_eq!(check(br#"{"v":1,"t":"x","a":[[[[]]]]}"#), Err(JsonError));
         let deep = format!(r#"{{"v":1,"t":"x","a":{}{}}}"#, "[".repeat(900), "]".repeat(900));
         assert_eq!(check(deep.as_bytes()), Err(JsonError));
+    }
+
+    #[test]
+    fn an_object_has_16_members_at_most() {
+        let object = |members: u32| {
+            let members: Vec<_> = (0..members).map(|n| format!("\"{n}\":1")).collect();
+            format!(r#"{{"v":1,"t":"x","a":{{{}}}}}"#, members.join(","))
+        };
+        assert!(check(object(16).as_bytes()).is_ok());
+        assert_eq!(check(object(17).as_bytes()), Err(JsonError));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -54,7 +55,7 @@ impl FromStr for Role {
 
 /// A person's or a thing's name: 1 to 32 bytes of UTF-8 without control characters, `"` or `\`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// Text that is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -97,7 +98,7 @@ impl FromStr for Name {
         if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\')) {
             return Err(NameError::Character);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

@@ -304,7 +304,7 @@ impl<'a> Daemon<'a> {
             // What a link does not take is lost: whoever needs it asks again, and a registration is
             // declared anew when the link comes up.
             Action::Publish { path: action::Path::Cloud(server), topic, payload } => {
-                self.clouds.publish(server, &topic, payload, Delivery::AtMostOnce);
+                self.clouds.publish(server, &topic, payload.to_vec(), Delivery::AtMostOnce);
             }
             Action::SubscribeCloud { server, topic } => {
                 self.clouds.subscribe(server, &topic, Delivery::AtLeastOnce);

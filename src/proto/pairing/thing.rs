@@ -30,8 +30,6 @@ use crate::proto::wifi::HomeNetwork;
 pub const HELLO_LIFE: Duration = Duration::from_secs(60);
 /// From M3 until M8 has opened.
 pub const GRANTED_LIFE: Duration = Duration::from_secs(120);
-/// How long M9 is given again after the transaction.
-pub const DONE_LIFE: Duration = Duration::from_secs(30);
 
 /// What the run tells about its thing.
 pub struct Context<'a> {
@@ -63,8 +61,8 @@ enum State {
     Hello { keys: PairingKeys, until: Micros },
     /// M4 is out: the controller knows the code. Waits for M5, then M8.
     Granted(Box<Granted>),
-    /// M9 is out.
-    Done { until: Micros },
+    /// M9 is out: given again while the session lasts.
+    Done,
 }
 
 struct Granted {
@@ -102,12 +100,12 @@ impl Run {
         Self { code, state: State::Idle, last: None }
     }
 
-    /// When the run is over by itself; an idle one never is.
+    /// When the run is over by itself; one that waits for M1, or has sent M9, never is.
     #[must_use]
     pub fn deadline(&self) -> Option<Micros> {
         match &self.state {
-            State::Idle => None,
-            State::Hello { until, .. } | State::Done { until } => Some(*until),
+            State::Idle | State::Done => None,
+            State::Hello { until, .. } => Some(*until),
             State::Granted(granted) => Some(granted.until),
         }
     }
@@ -131,7 +129,7 @@ impl Run {
         {
             return Outcome::Reply(last.replies.clone());
         }
-        if let State::Done { .. } = self.state {
+        if let State::Done = self.state {
             return Outcome::Over(Ending::Aborted);
         }
         // A new M1 starts afresh.
@@ -139,7 +137,7 @@ impl Run {
             return self.handle_hello(&hello, message, now, context, rng);
         }
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Idle | State::Done { .. } => self.over(Ending::Aborted),
+            State::Idle | State::Done => self.over(Ending::Aborted),
             State::Hello { keys, .. } => self.handle_confirm(keys, message, now, rng),
             State::Granted(granted) => match granted.network {
                 None => self.handle_wifi(granted, message, context, rng),
@@ -232,11 +230,8 @@ impl Run {
     }
 
     /// M9, after the transaction of the claim that [`Outcome::Commit`] gave.
-    pub fn committed(&mut self, now: Micros, rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
-        let State::Granted(granted) = std::mem::replace(&mut self.state, State::Done { until: now.after(DONE_LIFE) })
-        else {
-            return None;
-        };
+    pub fn committed(&mut self, rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
+        let State::Granted(granted) = std::mem::replace(&mut self.state, State::Done) else { return None };
         let done = seal(&granted.keys.t2c, &BindDone { n: Number }, rng);
         if let Some(last) = &mut self.last {
             last.replies = vec![done.clone()];

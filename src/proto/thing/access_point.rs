@@ -159,7 +159,7 @@ impl AccessPoint {
                     self.end_run(core, session, now, ports.rng);
                     return (Verdict::Dropped(Dropped::Store), None);
                 }
-                send(core, session, run.committed(now, ports.rng));
+                send(core, session, run.committed(ports.rng));
                 // Nobody else may go on: the thing has its owner.
                 for (&other, _) in window.runs.iter().filter(|&(&other, _)| other != session) {
                     core.actions.push_back(Action::EndSession(other));

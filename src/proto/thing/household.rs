@@ -5,6 +5,7 @@
 //! `Sealed -> Opened -> Request -> Fresh -> Authorized -> answer`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::CryptoRng;
@@ -15,7 +16,7 @@ use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming, News};
 use crate::proto::action::{Action, Admission, Fault, Path, Screen, SessionId, WifiEvent};
-use crate::proto::envelope::{Opened, Sealed};
+use crate::proto::envelope::{MAX_JWE_BYTES, Opened, Sealed};
 use crate::proto::freshness::{Fresh, Freshness};
 use crate::proto::id::{RequestId, ThingId};
 use crate::proto::keys::EpochKeys;
@@ -45,6 +46,8 @@ pub(super) struct HouseholdState {
     joined_once: bool,
     controllers: Vec<Controller>,
     home: Home,
+    /// What was sealed last: room that the next message uses again.
+    jwe: Vec<u8>,
 }
 
 /// Where the radio stands.
@@ -63,7 +66,7 @@ struct Controller {
     keys: EpochKeys,
     psk_identity: String,
     c2t: String,
-    t2c: String,
+    t2c: Arc<str>,
     freshness: Freshness,
     sessions: BTreeSet<SessionId>,
 }
@@ -134,7 +137,7 @@ impl Controller {
         Self {
             psk_identity: keys.psk_id.to_string(),
             c2t: record.topic.c2t(),
-            t2c: record.topic.t2c(),
+            t2c: record.topic.t2c().into(),
             freshness: Freshness::default(),
             sessions: BTreeSet::new(),
             keys,
@@ -152,7 +155,7 @@ impl Controller {
                 SecretString::new(credentials.password.expose().to_owned()),
             )),
             publish: self.c2t.clone(),
-            subscribe: self.t2c.clone(),
+            subscribe: self.t2c.to_string(),
             max_sessions: MAX_CONTROLLER_SESSIONS,
         }
     }
@@ -166,6 +169,7 @@ impl HouseholdState {
             network: household.network,
             joined_once: household.joined_once,
             home: Home::Joining { retry: FIRST_RETRY },
+            jwe: Vec::with_capacity(MAX_JWE_BYTES),
         }
     }
 
@@ -276,7 +280,7 @@ impl HouseholdState {
         let Asker { index, path } = asker;
         let controller = &mut self.controllers[index];
         if let Some(answer) = controller.freshness.answer_to(&re, now) {
-            let (topic, payload) = (controller.t2c.clone(), answer.to_vec());
+            let (topic, payload) = (controller.t2c.clone(), answer.clone());
             core.actions.push_back(Action::Publish { path, topic, payload });
             return Verdict::Repeated;
         }
@@ -334,15 +338,20 @@ impl HouseholdState {
         Reply { re, rc, result }: Reply<'_>,
         now: Micros,
         rng: &mut dyn CryptoRng,
-    ) -> Vec<u8> {
+    ) -> Arc<[u8]> {
         let st = self.state(core);
         let controller = &mut self.controllers[index];
         let ts = controller.freshness.stamp(now);
         let response = Response { re, rc, boot: core.boot, ts, st, r: result };
-        controller.keys.t2c.seal_message(&response, rng).expect("an answer is far below 1983 bytes")
+        controller
+            .keys
+            .t2c
+            .seal_message_into(&response, rng, &mut self.jwe)
+            .expect("an answer is far below 1983 bytes");
+        Arc::from(self.jwe.as_slice())
     }
 
-    fn publish(&self, core: &mut Core, Asker { index, path }: Asker, payload: Vec<u8>) {
+    fn publish(&self, core: &mut Core, Asker { index, path }: Asker, payload: Arc<[u8]>) {
         core.actions.push_back(Action::Publish { path, topic: self.controllers[index].t2c.clone(), payload });
     }
 
@@ -380,7 +389,12 @@ impl HouseholdState {
             }
             let ts = controller.freshness.stamp(now);
             let event = Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None };
-            let payload = controller.keys.t2c.seal_message(&event, rng).expect("an event is far below 1983 bytes");
+            controller
+                .keys
+                .t2c
+                .seal_message_into(&event, rng, &mut self.jwe)
+                .expect("an event is far below 1983 bytes");
+            let payload: Arc<[u8]> = Arc::from(self.jwe.as_slice());
             core.actions.extend(paths.map(|&path| Action::Publish {
                 path,
                 topic: controller.t2c.clone(),

@@ -118,7 +118,7 @@ impl Thing {
                     Requested::Unknown => ReturnCode::Unsupported,
                 };
                 let answer = self.respond(re, rc, clock);
-                self.freshness.keep_answer(re, self.time(clock), answer.clone());
+                self.freshness.keep_answer(re, self.time(clock), answer.as_slice().into());
                 Some(answer)
             }
             Err(_) => Some(self.respond(re, ReturnCode::BadRequest, clock)),

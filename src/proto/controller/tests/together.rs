@@ -139,7 +139,7 @@ fn who_reads_the_display_becomes_the_owner_and_switches_the_load() {
             });
             for action in std::iter::from_fn(|| thing.poll_action()) {
                 if let Action::Publish { topic, payload, .. } = action {
-                    assert_eq!(topic, binding.topic.t2c());
+                    assert_eq!(*topic, *binding.topic.t2c());
                     let verdict = controller.handle_message(Path::Local, &payload, now, &mut rng);
                     assert!(matches!(verdict, Verdict::Answer | Verdict::Event), "{verdict:?}");
                 }

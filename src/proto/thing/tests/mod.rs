@@ -169,7 +169,7 @@ impl Bench {
         self.actions()
             .into_iter()
             .filter_map(|action| match action {
-                Action::Publish { path: Path::Local, topic, payload } => Some((topic, payload)),
+                Action::Publish { path: Path::Local, topic, payload } => Some((topic.to_string(), payload.to_vec())),
                 Action::Show(Screen::Online { .. }) => None,
                 other => panic!("unexpected {other:?}"),
             })

@@ -178,6 +178,23 @@ fn the_access_point_closes_by_itself_when_m9_is_not_acknowledged() {
 }
 
 #[test]
+fn m8_is_answered_again_until_m9_is_acknowledged_and_no_longer() {
+    let (mut bench, passcode) = unclaimed();
+    let mut pairing = granted(&mut bench, &passcode);
+    let wifi = pairing.wifi();
+    exchange(&mut bench, &wifi);
+    let commit = pairing.commit();
+    let done = exchange(&mut bench, &commit);
+    bench.wait(4_000_000);
+    assert_eq!(exchange(&mut bench, &commit), done);
+    bench.thing.handle_acknowledged(SESSION);
+    bench.actions();
+    assert_eq!(bench.publish(SESSION, PAIR_C2T, &commit), Verdict::Dropped(Dropped::ForeignTopic));
+    assert_eq!(bench.actions(), []);
+    assert_eq!(bench.vault.claims.len(), 1);
+}
+
+#[test]
 fn a_wrong_code_fails_the_run_without_an_answer() {
     let (mut bench, _) = unclaimed();
     let mut pairing = Pairing::new();

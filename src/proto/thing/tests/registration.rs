@@ -88,7 +88,7 @@ fn a_command_by_the_cloud_is_answered_there_and_its_event_goes_everywhere() {
         .actions()
         .into_iter()
         .filter_map(|action| match action {
-            Action::Publish { path, payload, .. } => Some((path, payload)),
+            Action::Publish { path, payload, .. } => Some((path, payload.to_vec())),
             _ => None,
         })
         .collect();
