@@ -42,7 +42,7 @@ fn a256cbc_hs512_opens_what_is_authentic_and_nothing_else() {
                     let iv = test.nonce.as_slice().try_into().expect("16 bytes");
                     let mut buffer = test.pt.to_vec();
                     buffer.resize(aead::ciphertext_bytes(test.pt.len()), 0);
-                    let tag = aead::seal(&key, iv, &test.aad, &mut buffer, test.pt.len());
+                    let tag = aead::Key::new(&key).seal(iv, &test.aad, &mut buffer, test.pt.len());
                     assert_eq!((buffer.as_slice(), tag.as_slice()), (test.ct.as_slice(), test.tag.as_slice()));
                 }
                 TestResult::Invalid => assert_eq!(opened, None, "{}: {}", test.tc_id, test.comment),
@@ -58,7 +58,7 @@ fn a256cbc_hs512_opens_what_is_authentic_and_nothing_else() {
 /// Opens as the envelope does, where IV and tag have the lengths that they must have.
 fn open(key: &Secret<64>, iv: &[u8], aad: &[u8], ciphertext: &[u8], tag: &[u8]) -> Option<Vec<u8>> {
     let mut buffer = ciphertext.to_vec();
-    aead::open(key, iv.try_into().ok()?, aad, &mut buffer, tag.try_into().ok()?).ok().map(<[u8]>::to_vec)
+    aead::Key::new(key).open(iv.try_into().ok()?, aad, &mut buffer, tag.try_into().ok()?).ok().map(<[u8]>::to_vec)
 }
 
 #[test]

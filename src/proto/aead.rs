@@ -1,9 +1,11 @@
 //! A256CBC-HS512: AES-256-CBC with PKCS#7 under HMAC-SHA-512, MAC checked before anything is
 //! decrypted (RFC 7518 section 5.2.5).
 
+use std::fmt;
+
 use aes::Aes256;
 use cbc::cipher::block_padding::Pkcs7;
-use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
 use subtle::ConstantTimeEq;
@@ -29,68 +31,88 @@ pub const fn ciphertext_bytes(plaintext: usize) -> usize {
     (plaintext / BLOCK_BYTES + 1) * BLOCK_BYTES
 }
 
-/// Encrypts the first `plaintext` bytes of `buffer` in place and gives the tag.
-///
-/// The ciphertext fills [`ciphertext_bytes`]`(plaintext)` bytes of the buffer.
-///
-/// # Panics
-///
-/// When the buffer is shorter than that.
-#[must_use]
-pub fn seal(
-    key: &Secret<64>,
-    iv: &[u8; BLOCK_BYTES],
-    aad: &[u8],
-    buffer: &mut [u8],
-    plaintext: usize,
-) -> [u8; TAG_BYTES] {
-    let (_, enc) = halves(key);
-    let ciphertext = cbc::Encryptor::<Aes256>::new(enc.into(), iv.into())
-        .encrypt_padded::<Pkcs7>(buffer, plaintext)
-        .expect("the buffer has room for the padding");
-    tag(key, iv, aad, ciphertext)
+/// A key with what both algorithms make of it: no message pays for the key schedules again.
+#[derive(Clone)]
+pub struct Key {
+    mac: Hmac<Sha512>,
+    cipher: Aes256,
 }
 
-/// Checks the tag, then decrypts in place and gives the plaintext.
-///
-/// # Errors
-///
-/// [`NotAuthentic`] when the tag or, under a good tag, the padding is wrong.
-pub fn open<'a>(
-    key: &Secret<64>,
-    iv: &[u8; BLOCK_BYTES],
-    aad: &[u8],
-    ciphertext: &'a mut [u8],
-    tag_received: &[u8; TAG_BYTES],
-) -> Result<&'a [u8], NotAuthentic> {
-    if !bool::from(tag(key, iv, aad, ciphertext).ct_eq(tag_received)) {
-        return Err(NotAuthentic);
+impl Key {
+    /// Prepares MAC key and encryption key, which follow each other in this order (RFC 7518 section 5.2.2.1).
+    #[must_use]
+    pub fn new(key: &Secret<64>) -> Self {
+        let (mac, enc) = key.expose().split_at(32);
+        Self {
+            mac: Hmac::new_from_slice(mac).expect("HMAC takes keys of any length"),
+            cipher: Aes256::new_from_slice(enc).expect("half of 64 bytes"),
+        }
     }
-    let (_, enc) = halves(key);
-    cbc::Decryptor::<Aes256>::new(enc.into(), iv.into()).decrypt_padded::<Pkcs7>(ciphertext).map_err(|_| NotAuthentic)
+
+    /// Encrypts the first `plaintext` bytes of `buffer` in place and gives the tag.
+    ///
+    /// The ciphertext fills [`ciphertext_bytes`]`(plaintext)` bytes of the buffer.
+    ///
+    /// # Panics
+    ///
+    /// When the buffer is shorter than that.
+    #[must_use]
+    pub fn seal(&self, iv: &[u8; BLOCK_BYTES], aad: &[u8], buffer: &mut [u8], plaintext: usize) -> [u8; TAG_BYTES] {
+        let ciphertext = cbc::Encryptor::inner_iv_init(self.cipher.clone(), iv.into())
+            .encrypt_padded::<Pkcs7>(buffer, plaintext)
+            .expect("the buffer has room for the padding");
+        self.tag(iv, aad, ciphertext)
+    }
+
+    /// Checks the tag, then decrypts in place and gives the plaintext.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAuthentic`] when the tag or, under a good tag, the padding is wrong.
+    pub fn open<'a>(
+        &self,
+        iv: &[u8; BLOCK_BYTES],
+        aad: &[u8],
+        ciphertext: &'a mut [u8],
+        tag_received: &[u8; TAG_BYTES],
+    ) -> Result<&'a [u8], NotAuthentic> {
+        if !bool::from(self.tag(iv, aad, ciphertext).ct_eq(tag_received)) {
+            return Err(NotAuthentic);
+        }
+        cbc::Decryptor::inner_iv_init(self.cipher.clone(), iv.into())
+            .decrypt_padded::<Pkcs7>(ciphertext)
+            .map_err(|_| NotAuthentic)
+    }
+
+    /// The first half of `HMAC-SHA-512(MAC, AAD || IV || CT || u64be(bits of AAD))`.
+    fn tag(&self, iv: &[u8; BLOCK_BYTES], aad: &[u8], ciphertext: &[u8]) -> [u8; TAG_BYTES] {
+        let aad_bits = u64::try_from(aad.len()).expect("a length fits 64 bits") * 8;
+        let full = self
+            .mac
+            .clone()
+            .chain_update(aad)
+            .chain_update(iv)
+            .chain_update(ciphertext)
+            .chain_update(aad_bits.to_be_bytes())
+            .finalize()
+            .into_bytes();
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&full[..TAG_BYTES]);
+        tag
+    }
 }
 
-/// MAC key and encryption key, in this order (RFC 7518 section 5.2.2.1).
-fn halves(key: &Secret<64>) -> (&[u8; 32], &[u8; 32]) {
-    let (mac, enc) = key.expose().split_at(32);
-    (mac.try_into().expect("half of 64 bytes"), enc.try_into().expect("half of 64 bytes"))
-}
+/// What the key schedules hold is wiped on drop, in each copy; an HMAC is two hash states.
+const _: fn() = || {
+    fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+    wiped::<Sha512>();
+    wiped::<Aes256>();
+};
 
-/// The first half of `HMAC-SHA-512(MAC, AAD || IV || CT || u64be(bits of AAD))`.
-fn tag(key: &Secret<64>, iv: &[u8; BLOCK_BYTES], aad: &[u8], ciphertext: &[u8]) -> [u8; TAG_BYTES] {
-    let (mac, _) = halves(key);
-    let aad_bits = u64::try_from(aad.len()).expect("a length fits 64 bits") * 8;
-    let full = Hmac::<Sha512>::new_from_slice(mac)
-        .expect("HMAC takes keys of any length")
-        .chain_update(aad)
-        .chain_update(iv)
-        .chain_update(ciphertext)
-        .chain_update(aad_bits.to_be_bytes())
-        .finalize()
-        .into_bytes();
-    let mut tag = [0; TAG_BYTES];
-    tag.copy_from_slice(&full[..TAG_BYTES]);
-    tag
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
 }
 
 #[cfg(test)]
@@ -116,25 +138,25 @@ mod tests {
         HEXLOWER.decode(hex.as_bytes()).expect("hex").try_into().expect("the right length")
     }
 
-    fn key() -> Secret<64> {
-        Secret::new(std::array::from_fn(|place| u8::try_from(place).expect("below 64")))
+    fn key() -> Key {
+        Key::new(&Secret::new(std::array::from_fn(|place| u8::try_from(place).expect("below 64"))))
     }
 
     #[test]
     fn rfc_7518_appendix_b_3_is_sealed_to_the_byte_and_opens() {
         let mut buffer = [0; 144];
         buffer[..PLAINTEXT.len()].copy_from_slice(PLAINTEXT);
-        let tag = seal(&key(), &bytes(IV), AAD, &mut buffer, PLAINTEXT.len());
+        let tag = key().seal(&bytes(IV), AAD, &mut buffer, PLAINTEXT.len());
         assert_eq!(buffer, bytes(CIPHERTEXT));
         assert_eq!(tag, bytes(TAG));
-        assert_eq!(open(&key(), &bytes(IV), AAD, &mut buffer, &tag), Ok(PLAINTEXT));
+        assert_eq!(key().open(&bytes(IV), AAD, &mut buffer, &tag), Ok(PLAINTEXT));
     }
 
     #[test]
     fn a_foreign_tag_aad_iv_or_ciphertext_is_refused_before_decryption() {
         let refused = |iv: [u8; 16], aad: &[u8], ciphertext: [u8; 144], tag: [u8; 32]| {
             let mut buffer = ciphertext;
-            assert_eq!(open(&key(), &iv, aad, &mut buffer, &tag), Err(NotAuthentic));
+            assert_eq!(key().open(&iv, aad, &mut buffer, &tag), Err(NotAuthentic));
             assert_eq!(buffer, ciphertext, "nothing was decrypted");
         };
         let (iv, ciphertext, tag) = (bytes(IV), bytes(CIPHERTEXT), bytes(TAG));

@@ -37,7 +37,8 @@ const fn base64_characters(bytes: usize) -> usize {
 #[derive(Debug, Clone)]
 pub struct EnvelopeKey {
     kid: Kid,
-    key: Secret<64>,
+    secret: Secret<64>,
+    key: aead::Key,
 }
 
 /// More plaintext than the largest bucket holds.
@@ -74,8 +75,8 @@ pub enum Unopened {
 impl EnvelopeKey {
     /// Names a key.
     #[must_use]
-    pub fn new(kid: Kid, key: Secret<64>) -> Self {
-        Self { kid, key }
+    pub fn new(kid: Kid, secret: Secret<64>) -> Self {
+        Self { kid, key: aead::Key::new(&secret), secret }
     }
 
     /// The name in the header.
@@ -87,7 +88,7 @@ impl EnvelopeKey {
     /// The key, for vectors and stores.
     #[must_use]
     pub fn expose(&self) -> &[u8; 64] {
-        self.key.expose()
+        self.secret.expose()
     }
 
     /// Seals a message under a fresh random IV.
@@ -157,7 +158,7 @@ impl EnvelopeKey {
 
         jwe.reserve_exact(jwe_bytes(ciphertext.len()));
         push_base64(jwe, &header(&self.kid));
-        let tag = aead::seal(&self.key, iv, jwe, ciphertext, padded);
+        let tag = self.key.seal(iv, jwe, ciphertext, padded);
         jwe.extend_from_slice(b"..");
         push_base64(jwe, iv);
         jwe.push(b'.');
@@ -270,7 +271,9 @@ impl<'a> Sealed<'a> {
         if !(BLOCK_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&ciphertext_bytes) || ciphertext_bytes % BLOCK_BYTES != 0 {
             return Err(Unopened::Length);
         }
-        let bytes = aead::open(&key.key, &self.iv, self.aad, &mut buffer[..ciphertext_bytes], &self.tag)
+        let bytes = key
+            .key
+            .open(&self.iv, self.aad, &mut buffer[..ciphertext_bytes], &self.tag)
             .map_err(|_| Unopened::NotAuthentic)?
             .len();
         Ok(Opened { buffer, bytes, request_id: self.request_id() })

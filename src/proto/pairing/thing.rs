@@ -58,7 +58,7 @@ enum State {
     /// Waits for M1.
     Idle,
     /// M2 is out: waits for M3.
-    Hello { keys: PairingKeys, until: Micros },
+    Hello { keys: Box<PairingKeys>, until: Micros },
     /// M4 is out: the controller knows the code. Waits for M5, then M8.
     Granted(Box<Granted>),
     /// M9 is out: given again while the session lasts.
@@ -66,7 +66,7 @@ enum State {
 }
 
 struct Granted {
-    keys: PairingKeys,
+    keys: Box<PairingKeys>,
     owner: ControllerRecord,
     network: Option<HomeNetwork>,
     until: Micros,
@@ -164,12 +164,18 @@ impl Run {
             ca: context.identity.ca(),
         });
         let keys = PairingKeys::derive(message, &accept, &shared, &self.code);
-        self.state = State::Hello { keys, until: now.after(HELLO_LIFE) };
+        self.state = State::Hello { keys: Box::new(keys), until: now.after(HELLO_LIFE) };
         self.reply(message, vec![accept])
     }
 
     /// M3 -> M4 (SecT STEP 6, 3): the controller knows the code and holds its key.
-    fn handle_confirm(&mut self, keys: PairingKeys, message: &[u8], now: Micros, rng: &mut dyn CryptoRng) -> Outcome {
+    fn handle_confirm(
+        &mut self,
+        keys: Box<PairingKeys>,
+        message: &[u8],
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) -> Outcome {
         let Some(confirm) = open::<Confirm>(&keys.c2t, message) else { return self.over(Ending::Failed) };
         if confirm.spki.verify(POP, &keys.transcript, &confirm.pop).is_err() {
             return self.over(Ending::Failed);
