@@ -42,7 +42,8 @@ Examples:
   sectd identity                         what the factory certifies
   SECT_LOG=debug sectd                   log more
 
-At the factory setting the display shows a network name and a passcode; `sect pair` asks for both.";
+At the factory setting the display shows a network name and a passcode; `sect pair` asks for both.
+A complete file for a simulated plug, and all settings: docs/guide/simulated-plug.md";
 
 impl Args {
     /// The file that was named, if any.
