@@ -111,6 +111,24 @@ impl<'a> Prompt<'a> {
         })
     }
 
+    /// As [`Self::ask_hidden`], until it was typed the same way twice: nobody sees a slip of the finger.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask`].
+    pub fn ask_hidden_twice<T>(&self, question: &str, again: &str, flag: &str) -> Result<T, Failure>
+    where
+        T: FromStr<Err: std::fmt::Display> + PartialEq,
+    {
+        loop {
+            let first: T = self.ask_hidden(question, flag)?;
+            if self.ask_hidden::<T>(again, flag)? == first {
+                return Ok(first);
+            }
+            self.printer.progress("  these are not the same; type it twice, please");
+        }
+    }
+
     /// Asks a yes-or-no question; anything but yes is no.
     ///
     /// # Errors

@@ -34,6 +34,10 @@ const NEARBY: Duration = Duration::from_secs(10);
 /// How long a plug may take to appear at home: it has 60 s to join, then it announces itself.
 const HOMECOMING: Duration = Duration::from_secs(90);
 
+/// What helps when a plug has not come home.
+const LOOK_AT_THE_DISPLAY: &str = "look at its display: \"wrong password\" or \"Wi-Fi not found\" means that it must be \
+     set up anew (guide, When something goes wrong). Otherwise, is this computer on that network too? Then try `sect status`";
+
 /// All that a pairing needs.
 struct Plan {
     ssid: Ssid,
@@ -67,15 +71,31 @@ pub(super) async fn run(context: &Context<'_>, wanted: Pair) -> Result<(), Failu
     let entries = context.contents(&keyring)?.entries.into_iter();
     let taken: Vec<Name> = entries.filter(|entry| entry.binding.confirmed).map(|entry| entry.alias).collect();
     let plan = plan(context, &wanted, &taken)?;
-    let (alias, passcode) = (plan.alias.clone(), plan.passcode.clone());
-
     let address = join(context, &wanted, &plan).await?;
+    // Only now: at a prompt Ctrl-C ends the program, and nothing has begun.
+    tokio::select! {
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => Err(stopped()),
+        claimed = claim(context, &wanted, &keyring, plan, address) => claimed,
+    }
+}
+
+/// All that needs nobody at the keyboard any more: STEP 2 to 8.
+async fn claim(
+    context: &Context<'_>,
+    wanted: &Pair,
+    keyring: &Keyring,
+    plan: Plan,
+    address: SocketAddr,
+) -> Result<(), Failure> {
+    let Plan { passcode, network, name, alias, .. } = plan;
     let started = Instant::now();
-    let mut link = open(address, &passcode).await?;
+    let port_was_assumed = wanted.simulated_radio.is_some() && context.global.address.is_none();
+    let mut link = open(address, &passcode).await.map_err(|error| of_link(&error, port_was_assumed))?;
     context.printer.step("The plug took the code (STEP 2).");
     let code = PairingCode::of_passcode(&passcode);
-    let run = Run::new(code, plan.network, plan.name, None, &mut clock::rng());
-    let ended = drive(context, &keyring, &alias, &mut link, run).await;
+    let run = Run::new(code, network, name, None, &mut clock::rng());
+    let ended = drive(context, keyring, &alias, &mut link, run).await;
     // The acknowledgement of M9 goes out with the goodbye: the plug waits for it before it leaves.
     link.close().await;
 
@@ -90,7 +110,7 @@ pub(super) async fn run(context: &Context<'_>, wanted: Pair) -> Result<(), Failu
             .printer
             .warning("the plug did not confirm the last step; it may be ready all the same, so it is looked for");
     }
-    homecoming(context, &wanted, &keyring, entry, started, confirmed).await
+    homecoming(context, wanted, keyring, entry, started, confirmed).await
 }
 
 /// Asks for what was not given.
@@ -115,7 +135,15 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
     };
     let psk = match secrets.wifi_password {
         Some(psk) => psk,
-        None => prompt.ask_hidden(&format!("Password of {home} (not shown):"), "wifi-password= in --secrets")?,
+        None => {
+            if prompt.is_possible() {
+                context.printer.progress(
+                    "This version cannot correct the password of your home network later, so it is asked for twice.",
+                );
+            }
+            let question = format!("Password of {home} (not shown):");
+            prompt.ask_hidden_twice(&question, "The same again:", "wifi-password= in --secrets")?
+        }
     };
     let name = match &wanted.name {
         Some(name) => name.clone(),
@@ -167,7 +195,7 @@ async fn join(context: &Context<'_>, wanted: &Pair, plan: &Plan) -> Result<Socke
 }
 
 /// Opens the link under the code's PSK (STEP 2).
-async fn open(address: SocketAddr, passcode: &Passcode) -> Result<Link, Failure> {
+async fn open(address: SocketAddr, passcode: &Passcode) -> Result<Link, LinkError> {
     let destination = Destination {
         address,
         psk_identity: "pair".to_owned(),
@@ -175,8 +203,8 @@ async fn open(address: SocketAddr, passcode: &Passcode) -> Result<Link, Failure>
         login: None,
         client_id: draw_client_id(),
     };
-    let mut link = Link::open(&destination, NEARBY).await.map_err(|error| of_link(&error))?;
-    link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, NEARBY).await.map_err(|error| of_link(&error))?;
+    let mut link = Link::open(&destination, NEARBY).await?;
+    link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, NEARBY).await?;
     Ok(link)
 }
 
@@ -286,10 +314,7 @@ async fn homecoming(
 /// Pairing is over, and the plug is not at home.
 fn stayed_away(alias: &Name, confirmed: bool) -> Failure {
     let (state, next) = if confirmed {
-        (
-            "is paired",
-            "its display tells whether it could join. Is this computer on that network too? Then try `sect status`",
-        )
+        ("is paired", LOOK_AT_THE_DISPLAY)
     } else {
         (
             "may be paired",
@@ -330,11 +355,21 @@ fn spoken(progress: Progress) -> String {
 
 fn wrong_code() -> Failure {
     Failure::new(Exit::Crypto, "the code on the display has changed, or was mistyped")
-        .next("read it again: name and code change every ten minutes, and after some failed attempts")
+        .next("read it again: name and code change every ten minutes")
 }
 
-fn of_link(error: &LinkError) -> Failure {
+/// Ctrl-C came while plug and computer were talking, or the plug was on its way home.
+fn stopped() -> Failure {
+    Failure::new(Exit::Other, "stopped").next("`sect list` tells whether the plug is yours already")
+}
+
+/// `port_was_assumed`: the address is a simulated radio's, which tells no port.
+fn of_link(error: &LinkError, port_was_assumed: bool) -> Failure {
     match error {
+        LinkError::Unreachable { .. } if port_was_assumed => {
+            Failure::new(Exit::NotFound, format!("the plug was not reached: {error}"))
+                .next("is its local-server.port another than 8883? Give --address")
+        }
         LinkError::KeyRefused => wrong_code(),
         LinkError::NotTheThing => Failure::new(Exit::Crypto, "what answers there is not a plug that shows this code")
             .next("is this computer in the plug's own network?"),
@@ -371,8 +406,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_plug_that_stays_away_sends_its_owner_to_the_display() {
+        let alias: Name = "Lamp".parse().expect("a name");
+        let next = stayed_away(&alias, true).next.expect("a next step");
+        assert!(next.starts_with("look at its display: \"wrong password\" or \"Wi-Fi not found\" means"), "{next}");
+    }
+
+    #[test]
     fn a_refused_code_says_what_to_do_next() {
-        for failure in [of_link(&LinkError::KeyRefused), failed(PairingError::WrongCode)] {
+        for failure in [of_link(&LinkError::KeyRefused, false), failed(PairingError::WrongCode)] {
             assert_eq!(failure.exit, Exit::Crypto);
             assert_eq!(failure.message, "the code on the display has changed, or was mistyped");
             assert!(failure.next.expect("a next step").starts_with("read it again"));
