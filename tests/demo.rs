@@ -1,6 +1,10 @@
 //! The README's first command.
 
-use std::process::Command;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn the_demo_plays_to_its_end() {
@@ -20,4 +24,21 @@ fn the_demo_plays_to_its_end() {
     ] {
         assert!(told.contains(part), "{part} is missing in {told}");
     }
+}
+
+#[test]
+fn ctrl_c_ends_the_demo_and_leaves_no_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_sect"))
+        .arg("demo")
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("STEP 2-8")), "the plug runs, and somebody pairs it");
+    assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 1);
+    kill_process(Pid::from_child(&demo), Signal::INT).expect("sent");
+    assert_eq!(demo.wait().expect("ended").code(), Some(130));
+    assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 0);
 }

@@ -31,7 +31,10 @@ pub fn main(options: &Demo) -> ExitCode {
         Err(error) => return stage::give_up(&error.into()),
     };
     match runtime.block_on(script::play(options.stay)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(script::Ended::Told) => ExitCode::SUCCESS,
+        Ok(script::Ended::Stopped) if options.stay => ExitCode::SUCCESS,
+        // As a shell reports a program that Ctrl-C has ended.
+        Ok(script::Ended::Stopped) => ExitCode::from(130),
         Err(error) => stage::give_up(&error),
     }
 }

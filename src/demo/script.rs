@@ -26,17 +26,39 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Commands whose round trips are measured.
 const MEASURED: usize = 51;
 
-/// Plays everything; with `stay`, leaves the plug running until Ctrl-C.
-pub(super) async fn play(stay: bool) -> anyhow::Result<()> {
+/// How a story ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All of it was told.
+    Told,
+    /// Ctrl-C came before.
+    Stopped,
+}
+
+/// Plays everything; with `stay`, leaves the plug running until Ctrl-C. Nothing remains afterwards.
+pub(super) async fn play(stay: bool) -> anyhow::Result<Ended> {
     let mut house = Household::new()?;
     let mut stage = Stage::new();
-    let played = act(&mut house, &mut stage).await;
+    let ended = tokio::select! {
+        // Ctrl-C ends the processes that are played as well: it must not pass for a failure of theirs.
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => Ok(Ended::Stopped),
+        told = tell(&mut house, &mut stage, stay) => told.map(|()| Ended::Told),
+    };
+    // A plug that still writes would keep its folder from being removed. It may have gone by itself.
+    let _ = house.power_cut().await;
+    let _ = house.cut_cloud().await;
+    ended
+}
+
+async fn tell(house: &mut Household, stage: &mut Stage, stay: bool) -> anyhow::Result<()> {
+    let played = act(house, stage).await;
     if played.is_err() {
         stage.tell(&format!("\nThe plug's log:\n{}", house.log_text()));
     }
     played?;
     stage.close();
-    if stay { remain(&house, &stage).await } else { Ok(()) }
+    if stay { remain(house, stage).await } else { Ok(()) }
 }
 
 async fn act(house: &mut Household, stage: &mut Stage) -> anyhow::Result<()> {
@@ -336,13 +358,18 @@ async fn remain(house: &Household, stage: &Stage) -> anyhow::Result<()> {
     let data = house.data(OWNER);
     stage.chapter("The plug stays");
     stage.tell("In a second terminal:");
-    stage.tell(&format!("    export XDG_DATA_HOME={} SECT_INTERFACE=lo", data.display()));
+    let cache = data.join("cache");
+    stage.tell(&format!(
+        "    export XDG_DATA_HOME={} XDG_CACHE_HOME={} SECT_INTERFACE=lo",
+        data.display(),
+        cache.display()
+    ));
     for command in ["status", "toggle", "watch"] {
         stage.tell(&format!("    {} {command}", house.program().display()));
     }
     stage.tell(&format!("    echo short > {}    # press the button", house.run("button").display()));
     stage.tell(&format!("    cat {}              # look at the display", house.lcd.path().display()));
-    stage.tell("Ctrl-C here ends it and removes all of it.");
+    stage.tell("This plug is Ana's already, so there is nothing to pair. Ctrl-C here ends it and removes all of it.");
     tokio::signal::ctrl_c().await.context("could not wait for Ctrl-C")
 }
 
