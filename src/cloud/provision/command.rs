@@ -94,10 +94,14 @@ fn authority(purpose: Purpose, out: &Path, name: &str, print: &Printer) -> anyho
     ensure!(!certificate.exists(), "{}: there is an authority already; it is not overwritten", out.display());
     folder.create_secret(AUTHORITY_KEY, &made.key_pem())?;
     folder.create_public(AUTHORITY_CERTIFICATE, &made.certificate().to_pem())?;
-    print.say(
-        &format_args!("authority for {purpose}, {name}\nfolder {}\npin    {}", out.display(), made.pin()),
-        &json!({"authority": purpose.to_string(), "name": name, "folder": out, "pin": made.pin()}),
-    )
+    let mut text = format!("authority for {purpose}, {name}\nfolder {}", out.display());
+    let mut value = json!({"authority": purpose.to_string(), "name": name, "folder": out});
+    // Nobody pins a manufacturer: servers are given its certificate.
+    if purpose == Purpose::Servers {
+        text.push_str(&format!("\npin    {}", made.pin()));
+        value["pin"] = json!(made.pin());
+    }
+    print.say(&format_args!("{text}"), &value)
 }
 
 fn server(
