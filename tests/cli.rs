@@ -87,6 +87,47 @@ fn without_a_plug_every_command_that_needs_one_exits_with_3() {
 }
 
 #[test]
+fn an_interface_that_does_not_exist_is_a_usage_error_with_its_name() {
+    let home = Home::new();
+    for line in ["discover --interface nosuch0", "status --interface nosuch0"] {
+        let output = home.sect(line);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""), "{line:?}");
+        assert!(stderr(&output).starts_with("error: this computer has no network interface nosuch0\n"), "{output:?}");
+    }
+    assert_eq!(home.sect("list --interface nosuch0").status.code(), Some(0), "it looks for nothing");
+}
+
+#[test]
+fn a_file_that_others_can_read_is_not_used_and_not_called_missing() {
+    let home = Home::new();
+    assert_eq!(home.sect("list").status.code(), Some(0));
+    let file = home.keyring().join("161ee259f96fb6d5.json");
+    fs::write(&file, "{}").expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("set");
+    let output = home.sect("status");
+    assert_eq!((output.status.code(), stdout(&output)), (Some(3), ""));
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "warning: others can read {0} (mode 644): run `chmod 600 {0}`; it is not used until then\n\
+             error: no plug in your keyring can be used\n  the warning says what is wrong with its file\n",
+            file.display()
+        )
+    );
+}
+
+#[test]
+fn the_demo_has_no_json() {
+    let output = Home::new().sect("demo --json");
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+    assert_eq!(
+        stderr(&output),
+        "{\"error\":{\"exit\":2,\"kind\":\"usage\",\"message\":\"`sect demo` tells a story, and has none in JSON\",\
+         \"next\":\"leave --json out\"}}\n"
+    );
+}
+
+#[test]
 fn with_json_failures_are_json_too() {
     let home = Home::new();
     let output = home.sect("status --json");
@@ -268,7 +309,7 @@ fn a_wrong_code_is_named_and_the_right_one_makes_the_plug_obey() {
     assert_eq!(
         stderr(&output),
         "error: the code on the display has changed, or was mistyped\n  \
-         read it again: name and code change every ten minutes, and after some failed attempts\n"
+         read it again: name and code change every ten minutes\n"
     );
     assert_eq!(stdout(&home.sect("list --json")), "[]\n");
 

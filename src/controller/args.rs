@@ -48,7 +48,8 @@ Environment:
   SECT_INTERFACE    as --interface
   SECT_LOG          what is logged to stderr, for example sect=debug
   NO_COLOR          no colours
-  XDG_DATA_HOME     the keyring is in its folder sect, else in ~/.local/share/sect";
+  XDG_DATA_HOME     the keyring is in its folder sect, else in ~/.local/share/sect
+  XDG_CACHE_HOME    where plugs were last is in its folder sect, else in ~/.cache/sect; may be deleted";
 
 /// What applies to every command.
 #[derive(Debug, Clone, Args)]
@@ -57,7 +58,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Which plug: your name for it, its id, or the beginning of its id; not needed with one plug
+    /// Which plug: your name for it, its id, or at least 4 characters of its id; not needed with one plug
     #[arg(long, short, global = true, value_name = "NAME|ID", env = "SECT_DEVICE")]
     pub device: Option<String>,
 
@@ -142,7 +143,7 @@ Examples:
   sect forget --device Kitchen
   sect forget --device Kitchen --yes
 
-The plug keeps you as its owner: without your keys it can be reached by nobody else of you.
+The plug keeps you as its owner, and without your keys nobody can reach it any more.
 Forget it only when it is broken, gone, or was claimed anew.")]
     Forget(Forget),
 

@@ -3,6 +3,8 @@
 //! An answer is a hint: it names nobody, and only the PSK identifies a thing (protocol section 3).
 
 use std::collections::BTreeMap;
+#[cfg(target_os = "linux")]
+use std::net::{Ipv4Addr, UdpSocket};
 use std::net::{SocketAddr, SocketAddrV6};
 
 use mdns_sd::{IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
@@ -18,6 +20,18 @@ const MAX_ANSWERS: usize = 256;
 #[derive(Debug, Error)]
 #[error("discovery did not start: {0}")]
 pub struct DiscoveryError(#[from] mdns_sd::Error);
+
+/// Whether this machine has a network interface of that name; where that cannot be asked, it may have.
+#[must_use]
+pub fn interface_exists(name: &str) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
+        return rustix::net::netdevice::name_to_index(&socket, name).is_ok();
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+    true
+}
 
 /// Something that announces itself as a thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +128,14 @@ mod tests {
             ServiceInfo::new(SERVICE, instance, &host, "127.0.0.1", port, &[("v", version)][..]).expect("a service");
         daemon.register(service).expect("asked");
         daemon
+    }
+
+    #[test]
+    fn an_interface_exists_or_it_does_not() {
+        assert!(interface_exists("lo"));
+        for name in ["nosuch0", "", "a-name-that-is-longer-than-any-interface-has"] {
+            assert!(!interface_exists(name), "{name:?}");
+        }
     }
 
     #[tokio::test]

@@ -40,6 +40,11 @@ pub fn main() -> ExitCode {
     };
     #[cfg(all(feature = "thing", feature = "cloud"))]
     if let args::Command::Demo(options) = &cli.command {
+        if cli.global.json {
+            let failure = Failure::new(Exit::Usage, "`sect demo` tells a story, and has none in JSON");
+            Printer::new(true).failure(&failure.next("leave --json out"));
+            return Exit::Usage.into();
+        }
         return crate::demo::main(options);
     }
     let printer = Printer::new(cli.global.json);

@@ -53,9 +53,15 @@ struct Checkup<'a> {
     printer: &'a Printer,
     checks: Vec<Check>,
     first_failure: Option<Failure>,
+    /// Cloud servers that the plug itself, by its own word, is not at.
+    plug_is_not_at: Vec<String>,
 }
 
-impl Checkup<'_> {
+impl<'a> Checkup<'a> {
+    fn new(printer: &'a Printer) -> Self {
+        Self { printer, checks: Vec::new(), first_failure: None, plug_is_not_at: Vec::new() }
+    }
+
     fn good(&mut self, check: impl Into<String>, found: impl Into<String>) {
         self.add(Check { check: check.into(), ok: true, found: Some(found.into()), problem: None, next: None });
     }
@@ -64,6 +70,15 @@ impl Checkup<'_> {
         let (problem, next) = (Some(failure.message.clone()), failure.next.clone());
         self.add(Check { check: check.into(), ok: false, found: None, problem, next });
         self.first_failure.get_or_insert(failure);
+    }
+
+    /// What fails at a server that the plug itself is not at, fails for that reason.
+    fn because(&self, server: &CloudServer, failure: Failure) -> Failure {
+        if self.plug_is_not_at.contains(&server.host) {
+            failure.next("the plug cannot get there: see the plug's own link above")
+        } else {
+            failure
+        }
     }
 
     fn add(&mut self, check: Check) {
@@ -98,7 +113,7 @@ fn line(check: &Check) -> String {
 
 /// Checks all that is wanted.
 pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
-    let mut checkup = Checkup { printer: context.printer, checks: Vec::new(), first_failure: None };
+    let mut checkup = Checkup::new(context.printer);
     match context.keyring().and_then(|keyring| context.device(&keyring)) {
         Err(failure) => checkup.bad("keyring", failure),
         Ok(entry) => {
@@ -161,7 +176,12 @@ async fn from_elsewhere(checkup: &mut Checkup<'_>, entry: &Entry, server: &Cloud
         checkup.good(format!("{place} {step}"), found);
     }
     match opened {
-        Err(error) => checkup.bad(format!("{place} {}", CLOUD_STEPS[failed_at]), cloud::failure(server, &error)),
+        Err(error) => {
+            let failure = cloud::failure(server, &error);
+            // Who logs in was registered by the plug, which must have been there for that.
+            let failure = if CLOUD_STEPS[failed_at] == "login" { checkup.because(server, failure) } else { failure };
+            checkup.bad(format!("{place} {}", CLOUD_STEPS[failed_at]), failure);
+        }
         Ok(link) => {
             link.close().await;
             let mut alone = entry.clone();
@@ -214,7 +234,24 @@ async fn answer(checkup: &mut Checkup<'_>, check: &str, entry: &Entry, search: &
                 answer.clouds.iter().for_each(|cloud| of_the_plug(checkup, cloud));
             }
         }
-        Err(failure) => checkup.bad(check, failure),
+        Err(failure) if search.ways == Ways::Local => checkup.bad(check, look_at_the_display(failure)),
+        Err(failure) => {
+            let failure = entry.binding.clouds.iter().fold(failure, |failure, server| checkup.because(server, failure));
+            checkup.bad(check, failure);
+        }
+    }
+}
+
+/// A plug that is not at home may be unable to come.
+fn look_at_the_display(failure: Failure) -> Failure {
+    match (failure.exit, &failure.next) {
+        (Exit::NotFound | Exit::Timeout, Some(next)) => {
+            let next = format!(
+                "{next}; if its display says \"wrong password\" or \"Wi-Fi not found\", it must be set up anew (guide, When something goes wrong)"
+            );
+            failure.next(next)
+        }
+        _ => failure,
     }
 }
 
@@ -236,6 +273,7 @@ fn of_the_plug(checkup: &mut Checkup<'_>, cloud: &CloudState) {
                 _ => Exit::Timeout,
             };
             checkup.bad(check, Failure::new(exit, problem).next(next));
+            checkup.plug_is_not_at.push(cloud.host.clone());
         }
     }
 }
@@ -243,11 +281,12 @@ fn of_the_plug(checkup: &mut Checkup<'_>, cloud: &CloudState) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::id::SpkiHash;
 
     #[test]
     fn a_step_is_one_line_and_what_to_do_another() {
         let printer = Printer::new(true);
-        let mut checkup = Checkup { printer: &printer, checks: Vec::new(), first_failure: None };
+        let mut checkup = Checkup::new(&printer);
         checkup.good("keyring", "Kitchen");
         checkup.bad("discovery", Failure::new(Exit::NotFound, "nobody").next("look elsewhere"));
         checkup.bad("cloud", Failure::new(Exit::Crypto, "expired"));
@@ -255,6 +294,28 @@ mod tests {
         assert_eq!(line(&checkup.checks[1]), "FAILED  discovery: nobody\n        look elsewhere");
         let failure = checkup.finish().expect_err("two failures");
         assert_eq!((failure.exit, failure.message.as_str()), (Exit::NotFound, "2 of 3 steps failed"));
+    }
+
+    #[test]
+    fn a_plug_that_is_not_at_its_server_is_why_nobody_gets_through() {
+        let printer = Printer::new(true);
+        let mut checkup = Checkup::new(&printer);
+        let server = |host: &str| CloudServer { host: host.to_owned(), port: 8884, pin: SpkiHash::new([1; 32]) };
+        let failure = || Failure::new(Exit::Denied, "refused").next("were you removed?");
+        of_the_plug(&mut checkup, &CloudState { host: "a.example".to_owned(), state: "wrong-authority".to_owned() });
+        of_the_plug(&mut checkup, &CloudState { host: "b.example".to_owned(), state: "registered".to_owned() });
+        let next = |host| checkup.because(&server(host), failure()).next;
+        assert_eq!(next("a.example").as_deref(), Some("the plug cannot get there: see the plug's own link above"));
+        assert_eq!(next("b.example").as_deref(), Some("were you removed?"));
+    }
+
+    #[test]
+    fn a_plug_that_is_not_at_home_may_tell_why_on_its_display() {
+        let away = look_at_the_display(Failure::new(Exit::NotFound, "not on this network").next("is it plugged in?"));
+        let next = away.next.expect("a next step");
+        assert!(next.starts_with("is it plugged in?; if its display says \"wrong password\""), "{next}");
+        let denied = Failure::new(Exit::Denied, "no").next("ask its owner");
+        assert_eq!(look_at_the_display(denied.clone()), denied);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::addresses::Addresses;
 use super::args::{Cli, Command, Global};
+use super::discover::interface_exists;
 use super::exit::{Exit, Failure};
 use super::keyring::{Contents, Entry, Keyring, KeyringError};
 use super::print::Printer;
@@ -40,6 +41,9 @@ struct Context<'a> {
 /// A [`Failure`] in a householder's words.
 pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
     let context = Context { global: &cli.global, printer, addresses: Addresses::of_user() };
+    if !matches!(cli.command, Command::List | Command::Forget(_) | Command::Completions { .. } | Command::Man { .. }) {
+        context.expect_interface()?;
+    }
     match cli.command {
         Command::Discover => discover::run(&context).await,
         Command::Pair(wanted) => pair::run(&context, *wanted).await,
@@ -59,6 +63,17 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
 }
 
 impl Context<'_> {
+    /// A misspelt interface would look like a network without plugs.
+    fn expect_interface(&self) -> Result<(), Failure> {
+        match self.global.interface.as_deref() {
+            Some(name) if !self.global.remote && !interface_exists(name) => {
+                Err(Failure::new(Exit::Usage, format!("this computer has no network interface {name}"))
+                    .next("`ip link` lists them; it was named by --interface or SECT_INTERFACE"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn keyring(&self) -> Result<Keyring, Failure> {
         Keyring::of_user().map_err(Failure::from)
     }
@@ -67,14 +82,23 @@ impl Context<'_> {
     fn contents(&self, keyring: &Keyring) -> Result<Contents, Failure> {
         let contents = keyring.contents()?;
         for refused in &contents.refused {
-            self.printer.warning(&format!("{}; it was left as it is", refused.reason));
+            let consequence = match refused.reason {
+                KeyringError::Loose { .. } => "it is not used until then",
+                _ => "it was left as it is",
+            };
+            self.printer.warning(&format!("{}; {consequence}", refused.reason));
         }
         Ok(contents)
     }
 
     /// The plug that the user means.
     fn device(&self, keyring: &Keyring) -> Result<Entry, Failure> {
-        choose(self.contents(keyring)?.entries, self.global.device.as_deref())
+        let contents = self.contents(keyring)?;
+        if contents.entries.is_empty() && !contents.refused.is_empty() {
+            return Err(Failure::new(Exit::NotFound, "no plug in your keyring can be used")
+                .next("the warning says what is wrong with its file"));
+        }
+        choose(contents.entries, self.global.device.as_deref())
     }
 
     fn search(&self) -> Search {
