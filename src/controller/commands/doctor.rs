@@ -247,7 +247,8 @@ fn look_at_the_display(failure: Failure) -> Failure {
     match (failure.exit, &failure.next) {
         (Exit::NotFound | Exit::Timeout, Some(next)) => {
             let next = format!(
-                "{next}; if its display says \"wrong password\" or \"Wi-Fi not found\", it must be set up anew (guide, When something goes wrong)"
+                "{next}; if its display says \"wrong password\" or \"Wi-Fi not found\", it must be set up anew \
+                 (guide, When something goes wrong)"
             );
             failure.next(next)
         }

@@ -36,7 +36,8 @@ const HOMECOMING: Duration = Duration::from_secs(90);
 
 /// What helps when a plug has not come home.
 const LOOK_AT_THE_DISPLAY: &str = "look at its display: \"wrong password\" or \"Wi-Fi not found\" means that it must be \
-     set up anew (guide, When something goes wrong). Otherwise, is this computer on that network too? Then try `sect status`";
+     set up anew (guide, When something goes wrong). Otherwise, is this computer on that network too? \
+     Then try `sect status`";
 
 /// All that a pairing needs.
 struct Plan {
