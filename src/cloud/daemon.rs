@@ -58,7 +58,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         each_address: config.limits.connections_per_address,
         each_address_a_second: config.limits.connections_per_address_each_second,
     });
-    let turns = Arc::new(Semaphore::new(2 * thread::available_parallelism().map_or(1, usize::from)));
+    let turns = Arc::new(Semaphore::new(handshake_turns(thread::available_parallelism().map_or(1, usize::from))));
     let tls = Arc::new(RwLock::new(tls));
     let door = |side| {
         Arc::new(Door {
@@ -148,6 +148,12 @@ async fn sweep(registrar: mpsc::Sender<Request>) {
             return;
         }
     }
+}
+
+/// Handshakes that compute at the same time: one processor is left to those who are connected, where
+/// there is more than one.
+fn handshake_turns(processors: usize) -> usize {
+    processors.saturating_sub(1).max(1)
 }
 
 /// Each connection is a file descriptor; the soft limit is often 1024.
