@@ -130,10 +130,12 @@ impl Conversation {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         loop {
             let now = Instant::now();
-            self.take_mail(context, now);
+            let emptied = self.take_mail(context, now);
             self.mqtt.handle_deadline(now);
             match self.poll_write(context, now) {
                 Poll::Ready(Err(())) => return Poll::Ready(true),
+                // Nobody wakes this task for what still lies in a mailbox that it has not emptied.
+                Poll::Ready(Ok(())) if !emptied && self.mqtt.closing().is_none() => continue,
                 Poll::Ready(Ok(())) if self.mqtt.closing().is_some() => {
                     match Pin::new(&mut self.stream).poll_shutdown(context) {
                         Poll::Ready(outcome) => return Poll::Ready(outcome.is_err()),
@@ -173,11 +175,12 @@ impl Conversation {
         }
     }
 
-    /// Moves messages from the mailbox to the client, as far as it reads them.
-    fn take_mail(&mut self, context: &Context<'_>, now: Instant) {
+    /// Moves messages from the mailbox to the client, as far as it reads them; `true` if none is left
+    /// and the next one will wake the task.
+    fn take_mail(&mut self, context: &Context<'_>, now: Instant) -> bool {
         while self.mqtt.closing().is_none() && self.mqtt.output().len() < OUTPUT_BYTES {
             match self.mailbox.poll_mail(context) {
-                None => return,
+                None => return true,
                 Some(Mail::Close(reason)) => self.mqtt.close(reason),
                 Some(Mail::Message(message)) => {
                     let Message { topic, payload, qos } = &*message;
@@ -189,6 +192,7 @@ impl Conversation {
                 }
             }
         }
+        false
     }
 
     /// Ready once all is written and on its way.

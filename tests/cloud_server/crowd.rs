@@ -41,6 +41,30 @@ fn ten_messages_a_second_pass_and_the_excess_is_dropped() {
 }
 
 #[test]
+fn a_full_mailbox_is_emptied_without_the_reader_sending_anything() {
+    let server = Server::new();
+    let mut a = server.thing(A);
+    let entries: Vec<_> = (0..12).map(entry).collect();
+    a.register(&A, 1, &entries);
+    let topics: Vec<_> = (0..12).map(c).collect();
+    a.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut crowd: Vec<_> = (0..12).map(|n| server.controller("x", &user(n), &token(n))).collect();
+    let payload = [b'x'; 7000];
+    for round in 1..=3 {
+        for (n, controller) in (0..).zip(&mut crowd) {
+            for _ in 0..4 {
+                controller.publish(&c(n), &payload);
+            }
+        }
+        let mut arrived = 0;
+        while arrived < 48 && a.message(SOON).is_some() {
+            arrived += 1;
+        }
+        assert_eq!(arrived, 48, "round {round}");
+    }
+}
+
+#[test]
 fn a_packet_beyond_8_kib_ends_its_session() {
     let server = Server::new();
     let mut a = server.thing(A);
