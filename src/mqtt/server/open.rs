@@ -37,8 +37,11 @@ impl Open {
     ) -> (Vec<Option<Qos>>, Vec<Event>) {
         let mut granted = Vec::new();
         let mut events = Vec::new();
+        let mut swept = false;
         for (topic, qos) in asked {
-            if self.subscriptions.len() >= limit {
+            // Once for each packet: one packet may ask for thousands.
+            if self.subscriptions.len() >= limit && !swept {
+                swept = true;
                 // Subscriptions whose right is gone deliver nothing and hold no place either.
                 for (lost, _) in self.subscriptions.extract_if(.., |(topic, _)| !policy.may_subscribe(topic)) {
                     events.push(Event::Unsubscribed { topic: lost });
