@@ -31,14 +31,17 @@ const MAX_LEAP: u64 = 1 << 20;
 pub(super) struct Registrar {
     pub(super) generation: u64,
     servers: Vec<Server>,
-    renumbered: Option<Micros>,
 }
 
 struct Server {
     cloud: CloudServer,
     state: CloudState,
-    /// When the list is declared again, should no answer come.
+    /// Whether the list was declared and not answered yet; what comes unasked changes nothing.
+    awaits: bool,
+    /// When the list is declared again.
     again: Option<Micros>,
+    /// When this server last made the thing go beyond its generation.
+    renumbered: Option<Micros>,
 }
 
 /// Where the thing stands with one cloud server.
@@ -101,9 +104,11 @@ pub(super) enum Answered {
 
 impl Registrar {
     pub(super) fn new(generation: u64, clouds: Vec<CloudServer>) -> Self {
-        let servers =
-            clouds.into_iter().map(|cloud| Server { cloud, state: CloudState::Connecting, again: None }).collect();
-        Self { generation, servers, renumbered: None }
+        let servers = clouds
+            .into_iter()
+            .map(|cloud| Server { cloud, state: CloudState::Connecting, awaits: false, again: None, renumbered: None })
+            .collect();
+        Self { generation, servers }
     }
 
     /// The generation of the list with one change more.
@@ -128,7 +133,7 @@ impl Registrar {
     /// A link is up: the answers must be heard before anything is asked.
     pub(super) fn handle_up(&mut self, core: &mut Core, server: ServerId) {
         if let Some(entry) = self.servers.get_mut(server.0) {
-            (entry.state, entry.again) = (CloudState::Connecting, None);
+            (entry.state, entry.awaits, entry.again) = (CloudState::Connecting, false, None);
             let topic = registration::down_topic(&core.identity.id());
             core.actions.push_back(Action::SubscribeCloud { server, topic });
         }
@@ -158,6 +163,7 @@ impl Registrar {
     ) {
         let Some(entry) = self.servers.get_mut(server.0) else { return };
         entry.state = CloudState::Registering;
+        entry.awaits = true;
         entry.again = Some(now.after(PATIENCE));
         let set = RegSet { generation: self.generation, acl: list(&entry.cloud) };
         let topic = registration::up_topic(&core.identity.id());
@@ -179,7 +185,7 @@ impl Registrar {
 
     pub(super) fn handle_down(&mut self, server: ServerId, failure: CloudFailure) {
         if let Some(server) = self.servers.get_mut(server.0) {
-            (server.state, server.again) = (CloudState::Down(failure), None);
+            (server.state, server.awaits, server.again) = (CloudState::Down(failure), false, None);
         }
     }
 
@@ -190,13 +196,15 @@ impl Registrar {
 
     /// What the server answered.
     pub(super) fn handle_answer(&mut self, server: ServerId, payload: &[u8], now: Micros) -> Answered {
-        let Some(entry) = self.servers.get_mut(server.0) else { return Answered::Nothing };
+        let Some(entry) = self.servers.get_mut(server.0).filter(|entry| entry.awaits) else {
+            return Answered::Nothing;
+        };
         if let Ok(ok) = json::read::<RegOk>(payload) {
             // An answer to an earlier list says nothing about this one.
             if ok.generation != self.generation {
                 return Answered::Nothing;
             }
-            entry.again = None;
+            (entry.awaits, entry.again) = (false, None);
             entry.state = if ok.refused.is_empty() { CloudState::Registered } else { CloudState::TopicRefused };
             return Answered::InForce;
         }
@@ -205,18 +213,20 @@ impl Registrar {
         if error.of != self.generation {
             return Answered::Nothing;
         }
-        entry.again = None;
+        (entry.awaits, entry.again) = (false, None);
         // A list that the server calls no list is not another thing's.
         if error.rc != ReturnCode::Stale {
             entry.state = CloudState::Down(CloudFailure::Refused);
             return Answered::Nothing;
         }
         entry.state = CloudState::Clone;
+        // Whatever keeps the thing from going beyond it now, the next hour tries again.
+        entry.again = Some(now.after(RENUMBER));
         let leap = error.generation.saturating_sub(self.generation);
-        if self.renumbered.is_some_and(|at| now.since(at) < RENUMBER) || leap > MAX_LEAP {
+        if entry.renumbered.is_some_and(|at| now.since(at) < RENUMBER) || leap > MAX_LEAP {
             return Answered::Nothing;
         }
-        self.renumbered = Some(now);
+        entry.renumbered = Some(now);
         Answered::Renumber { generation: error.generation.max(self.generation) + 1 }
     }
 }
