@@ -21,7 +21,9 @@ use sect::proto::envelope::Sealed;
 use sect::proto::freshness::Freshness;
 use sect::proto::id::Boot;
 use sect::proto::json;
-use sect::proto::message::{Operation, Request, Requested, Response, ReturnCode, State, SwitchedBy};
+use sect::proto::message::{Request, Response, ReturnCode, State, SwitchedBy};
+use sect::proto::operation::argument::OutletSet;
+use sect::proto::operation::{Operation, Requested};
 use sect::proto::pairing::binding::{Binding, StoredBinding};
 use sect::thing::clock::{Clock, os_rng};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -195,7 +197,7 @@ fn respond(broker: SocketAddr, outlet: &Path) -> io::Result<()> {
         let is_command = matches!(request, Request::Command { .. });
         if let Request::Command { boot: of, ts, requested } = request {
             let _fresh = freshness.accept(boot, now, of, ts).map_err(io::Error::other)?;
-            if let Requested::Known(Operation::OutletSet { on }) = requested {
+            if let Requested::Known(Operation::OutletSet(OutletSet { on })) = requested {
                 switch(&outlet, on)?;
                 st = State { on, by: SwitchedBy::User, who: Some(name.clone()), since: now, name: name.clone() };
             }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce};
 use sect::proto::json;
-use sect::proto::message::{Operation, Response, ReturnCode, Status};
+use sect::proto::message::{Response, ReturnCode, Status};
+use sect::proto::operation::Operation;
 use sect::proto::pairing::binding::Binding;
 use sect::proto::time::Micros;
 use sect::thing::clock::{OsRng, os_rng};
@@ -80,7 +81,7 @@ impl Talk {
         let ts = self.heard.0.after(self.heard.1.elapsed()).max(Micros::new(self.last_sent.get() + 1));
         self.last_sent = ts;
         let on = !self.on;
-        let command = Operation::OutletSet { on }.command(self.boot, ts);
+        let command = Operation::outlet(on).command(self.boot, ts);
         self.exchange(&command)?;
         let took = started.elapsed();
         if self.on == on { Ok(took) } else { Err(io::Error::other("the outlet was not switched")) }

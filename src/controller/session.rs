@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -24,7 +25,8 @@ use super::keyring::{Entry, KeyringError, Locked};
 use super::reach::{Search, Ways};
 use crate::mqtt::client::LinkError;
 use crate::proto::controller::{Controller, ControllerEvent, Ignored, Path, RequestHandle, Verdict, WAIT};
-use crate::proto::message::{Operation, ReturnCode, State};
+use crate::proto::message::{ReturnCode, State};
+use crate::proto::operation::Operation;
 use crate::proto::time::Micros;
 
 /// How long the answers by the other ways are waited for after the first one.
@@ -68,8 +70,22 @@ pub struct Answer {
     pub path: Path,
     /// Where the thing is on the home network, where it was reached there.
     pub address: Option<SocketAddr>,
+    /// What the operation gave back, as JSON.
+    pub result: Option<String>,
     /// Where the thing itself stands with its cloud servers, where it tells.
     pub clouds: Vec<CloudState>,
+}
+
+impl Answer {
+    /// Reads what the operation gave back.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] when the thing gave nothing, or something that this version does not understand.
+    pub fn read<R: DeserializeOwned>(&self) -> Result<R, Failure> {
+        let read = self.result.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        read.ok_or_else(|| Failure::new(Exit::Other, "the plug's answer is not understood").next("update `sect`"))
+    }
 }
 
 /// Where a thing stands with one of its cloud servers.
@@ -197,8 +213,8 @@ impl Session {
         let asked = self.controller.request(operation, clock::now(), &mut self.rng);
         loop {
             match self.next_event().await? {
-                ControllerEvent::Answered { handle, rc, state, round_trip, path, .. } if handle == asked => {
-                    return Ok(self.answer(rc, state, round_trip, path));
+                ControllerEvent::Answered { handle, rc, state, result, round_trip, path } if handle == asked => {
+                    return Ok(Answer { result, ..self.answer(rc, state, round_trip, path) });
                 }
                 ControllerEvent::NotSent { handle } | ControllerEvent::Replaced { handle } if handle == asked => {
                     return Err(SessionError::Silent);
@@ -382,7 +398,7 @@ impl Session {
     fn answer(&self, rc: ReturnCode, state: State, round_trip: Duration, path: Path) -> Answer {
         let lasting = self.lasting(state.since);
         let address = self.ways.iter().find_map(Way::address);
-        Answer { rc, state, round_trip, lasting, path, address, clouds: Vec::new() }
+        Answer { rc, state, round_trip, lasting, path, address, result: None, clouds: Vec::new() }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::proto::envelope::{self, Sealed};
 use crate::proto::id::{Boot, Nonce, PskId};
 use crate::proto::json;
 use crate::proto::keys::{EpochKeys, TlsPsk, pairing_psk};
-use crate::proto::message::{Operation, Response, ReturnCode, Status};
+use crate::proto::message::{Response, ReturnCode, Status};
+use crate::proto::operation::Operation;
 use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::pairing::binding::Binding;
 use crate::proto::passcode::Passcode;
@@ -74,7 +75,7 @@ impl Wire {
 
     /// Seals a command, as the owner's controller does.
     pub(super) fn command(&self, on: bool, boot: Boot, ts: Micros) -> anyhow::Result<Vec<u8>> {
-        self.seal(&Operation::OutletSet { on }.command(boot, ts))
+        self.seal(&Operation::outlet(on).command(boot, ts))
     }
 
     fn seal(&self, text: &[u8]) -> anyhow::Result<Vec<u8>> {

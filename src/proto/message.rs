@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 
 use super::id::{Boot, Nonce, RequestId};
 use super::json::{self, Body, JsonError};
+use super::operation::{Operation, Requested};
 use super::time::Micros;
-use super::user::{Name, Role};
+use super::user::Name;
 
 /// Asks for the state; the answer teaches the controller boot nonce and thing time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,75 +42,6 @@ pub struct Command<'a> {
 
 impl Body for Command<'_> {
     const T: &'static str = "cmd";
-}
-
-/// What a controller may ask the thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// Switch the load.
-    OutletSet {
-        /// On or off.
-        on: bool,
-    },
-}
-
-/// What a command's `op` and `a` name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requested {
-    /// An operation of this version.
-    Known(Operation),
-    /// An operation of another version: answered UNSUPPORTED.
-    Unknown,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OutletSetArguments {
-    on: bool,
-}
-
-impl Operation {
-    /// The name on the wire.
-    #[must_use]
-    pub const fn op(&self) -> &'static str {
-        match self {
-            Self::OutletSet { .. } => "outlet.set",
-        }
-    }
-
-    /// The least role that may ask for it (protocol section 9).
-    #[must_use]
-    pub const fn least_role(&self) -> Role {
-        match self {
-            Self::OutletSet { .. } => Role::Operator,
-        }
-    }
-
-    /// Reads an operation.
-    ///
-    /// # Errors
-    ///
-    /// [`JsonError`] when a known operation's arguments are not its own, or those of any are no object.
-    pub fn read(op: &str, arguments: &RawValue) -> Result<Requested, JsonError> {
-        match op {
-            "outlet.set" => {
-                let OutletSetArguments { on } = serde_json::from_str(arguments.get()).map_err(|_| JsonError)?;
-                Ok(Requested::Known(Self::OutletSet { on }))
-            }
-            _ if arguments.get().starts_with('{') => Ok(Requested::Unknown),
-            _ => Err(JsonError),
-        }
-    }
-
-    /// Writes a command that asks for it.
-    #[must_use]
-    pub fn command(&self, boot: Boot, ts: Micros) -> Vec<u8> {
-        let arguments = match self {
-            Self::OutletSet { on } => serde_json::value::to_raw_value(&OutletSetArguments { on: *on }),
-        }
-        .expect("arguments are maps with string keys");
-        json::encode(&Command { boot, ts, op: Cow::Borrowed(self.op()), a: &arguments })
-    }
 }
 
 /// How a request ended.
@@ -318,12 +250,13 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::operation::argument::OutletSet;
 
     const BOOT: Boot = Boot::new([3; 16]);
 
     #[test]
     fn a_command_has_the_form_of_the_vectors() {
-        let text = Operation::OutletSet { on: true }.command(BOOT, Micros::new(1_234_567_890));
+        let text = Operation::OutletSet(OutletSet { on: true }).command(BOOT, Micros::new(1_234_567_890));
         let expected =
             r#"{"v":1,"t":"cmd","boot":"AwMDAwMDAwMDAwMDAwMDAw","ts":1234567890,"op":"outlet.set","a":{"on":true}}"#;
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
@@ -331,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_command_reads_back() {
-        let operation = Operation::OutletSet { on: false };
+        let operation = Operation::OutletSet(OutletSet { on: false });
         let text = operation.command(BOOT, Micros::new(5));
         let Ok(Request::Command { boot: BOOT, ts, requested }) = Request::read(&text) else { panic!("not read") };
         assert_eq!((ts, requested), (Micros::new(5), Requested::Known(operation)));

@@ -18,6 +18,7 @@ pub mod invitation;
 pub mod json;
 pub mod keys;
 pub mod message;
+pub mod operation;
 pub mod pairing;
 pub mod passcode;
 pub mod port;

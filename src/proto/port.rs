@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 use thiserror::Error;
 
 use super::message::OutletState;
-use super::record::Claim;
+use super::record::Household;
 
 /// The power relay.
 pub trait Outlet {
@@ -32,22 +32,17 @@ pub trait Vault {
     ///
     /// # Errors
     ///
-    /// [`VaultFault`].
-    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault>;
+    /// [`VaultFault`]; also when it is claimed already.
+    fn claim(&mut self, household: &Household, generation: u64) -> Result<(), VaultFault>;
 
-    /// Remembers that the home network was joined once (SecT STEP 8).
+    /// Puts `household` in the place of what was stored, with the generation that the registration has
+    /// then (SecT STEP 9), which never goes back. What the earlier one held and this one does not is gone
+    /// from the disk.
     ///
     /// # Errors
     ///
     /// [`VaultFault`].
-    fn joined(&mut self) -> Result<(), VaultFault>;
-
-    /// Moves the registration to another generation (SecT STEP 9).
-    ///
-    /// # Errors
-    ///
-    /// [`VaultFault`].
-    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault>;
+    fn save(&mut self, household: &Household, generation: u64) -> Result<(), VaultFault>;
 }
 
 /// The store refused; it has logged why.

@@ -1,8 +1,10 @@
 //! What outlives a power cut.
 
-use super::credential::CtlrCredentials;
+use super::credential::{CtlrCredentials, CtlrPassword};
 use super::id::Cid;
 use super::keys::MasterKey;
+use super::message::OutletState;
+use super::operation::argument::{PowerOn, Schedule};
 use super::secret::Secret;
 use super::signature::Spki;
 use super::topic::TToken;
@@ -28,19 +30,40 @@ pub struct ControllerRecord {
     pub epoch: u32,
     /// The master key of that epoch (SecT STEP 6).
     pub master: MasterKey,
+    /// How much that key was used.
+    pub key_age: KeyAge,
+    /// The topic and password that `token.renew` drew, until `token.use` makes them the current ones
+    /// (protocol section 6.6).
+    pub next: Option<NextTopic>,
+    /// Seconds of uptime after which the controller is removed; `None` for ever.
+    pub left_s: Option<u32>,
 }
 
-/// What one pairing writes, all or nothing.
+/// A topic and a password in waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The first owner's controller.
-    pub owner: ControllerRecord,
-    /// The home network (SecT STEP 4).
-    pub network: HomeNetwork,
-    /// The public half of the recovery code, where the owner made one.
-    pub recovery: Option<Spki>,
-    /// The generation of the registration that the new controller makes necessary (SecT STEP 9).
-    pub generation: u64,
+pub struct NextTopic {
+    /// T_token.
+    pub topic: TToken,
+    /// Ctlr-P.
+    pub password: CtlrPassword,
+}
+
+/// How much a master key was used, as far as it was persisted (protocol section 2.1, "key update").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyAge {
+    /// Seconds of the thing's uptime.
+    pub uptime_s: u32,
+    /// Accepted messages.
+    pub accepted: u32,
+}
+
+/// A schedule and its name on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSchedule {
+    /// What `schedule.clear` calls it; never used twice in one household.
+    pub id: u64,
+    /// When it switches what.
+    pub schedule: Schedule,
 }
 
 /// The thing's own certificate authority, made at the first start and never again.
@@ -61,6 +84,14 @@ pub struct Household {
     pub network: HomeNetwork,
     /// Whether it was ever joined.
     pub joined_once: bool,
+    /// The public half of the recovery code, where the owner made one (protocol section 9).
+    pub recovery: Option<Spki>,
+    /// What the load has once power is back.
+    pub power_on: PowerOn,
+    /// The time zone, a POSIX TZ string.
+    pub zone: Option<String>,
+    /// The weekly schedules, by id.
+    pub schedules: Vec<StoredSchedule>,
     /// Everybody's controllers.
     pub controllers: Vec<ControllerRecord>,
 }
@@ -71,11 +102,20 @@ pub fn default_name() -> Name {
     "plug".parse().expect("4 letters are a name")
 }
 
-impl Claim {
-    /// The household that it founds.
+impl Household {
+    /// The household of a thing that has just been claimed.
     #[must_use]
-    pub fn into_household(self) -> Household {
-        Household { name: default_name(), network: self.network, joined_once: false, controllers: vec![self.owner] }
+    pub fn founded(owner: ControllerRecord, network: HomeNetwork, recovery: Option<Spki>) -> Self {
+        Self {
+            name: default_name(),
+            network,
+            joined_once: false,
+            recovery,
+            power_on: PowerOn::default(),
+            zone: None,
+            schedules: Vec::new(),
+            controllers: vec![owner],
+        }
     }
 }
 
@@ -88,4 +128,8 @@ pub struct Stored {
     pub generation: u64,
     /// Whose it is; nobody's in the factory state.
     pub household: Option<Household>,
+    /// Whether a wipe began and is to be resumed (SecT STEP 20).
+    pub wiping: bool,
+    /// What the load had last, where that is remembered.
+    pub outlet: Option<OutletState>,
 }

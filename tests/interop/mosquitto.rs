@@ -6,7 +6,8 @@ use std::fs;
 use sect::proto::envelope::{self, Sealed};
 use sect::proto::id::Nonce;
 use sect::proto::json;
-use sect::proto::message::{Operation, Response, ReturnCode, Status};
+use sect::proto::message::{Response, ReturnCode, Status};
+use sect::proto::operation::Operation;
 use sect::proto::pairing::binding::Binding;
 use sect::proto::time::Micros;
 use sect::thing::clock::os_rng;
@@ -53,7 +54,7 @@ pub(crate) fn status() -> Vec<u8> {
 /// A command that is fresh by what an answer has just said.
 pub(crate) fn switch(on: bool, answer: &[u8]) -> Vec<u8> {
     let said = json::read::<Response<'_>>(answer).expect("an answer");
-    Operation::OutletSet { on }.command(said.boot, Micros::new(said.ts.get() + 1))
+    Operation::outlet(on).command(said.boot, Micros::new(said.ts.get() + 1))
 }
 
 #[test]

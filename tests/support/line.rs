@@ -8,7 +8,8 @@ use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce, RequestId};
 use sect::proto::json;
 use sect::proto::keys::{PairingCode, pairing_psk};
-use sect::proto::message::{Event, Operation, Response, ReturnCode, State, Status};
+use sect::proto::message::{Event, Response, ReturnCode, State, Status};
+use sect::proto::operation::Operation;
 use sect::proto::pairing::PAIR_IDENTITY;
 use sect::proto::pairing::binding::Binding;
 use sect::proto::pairing::controller::{Run, Step};
@@ -170,7 +171,7 @@ impl Line {
 
     /// A command for this start of the thing at this thing time.
     pub fn command(&self, on: bool, boot: Boot, ts: Micros) -> Vec<u8> {
-        self.seal(&Operation::OutletSet { on }.command(boot, ts))
+        self.seal(&Operation::outlet(on).command(boot, ts))
     }
 
     /// The next thing that the thing says, opened.

@@ -4,7 +4,8 @@ use super::{Context, LOCK_PATIENCE};
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, Locked};
 use crate::controller::reach::Search;
-use crate::controller::session::{self, Session};
+use crate::controller::session::{self, Answer, Session, accepted, within};
+use crate::proto::operation::Operation;
 
 /// The entry is what the keyring held after the lock was taken, so no other process changes it.
 pub(super) struct Bound<'a> {
@@ -22,6 +23,16 @@ impl<'a> Bound<'a> {
         let entry = place.read()?.ok_or_else(gone)?;
         let session = Session::open(&entry, search).await?;
         Ok(Self { place, entry, session })
+    }
+
+    /// Asks the plug to do something, within the time that the user gave.
+    #[expect(dead_code)]
+    pub(super) async fn ask(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
+        let alias = self.entry.alias.to_string();
+        let answer = within(&alias, context.global.timeout, self.session.request(operation)).await?;
+        // Whatever the answer says, it is one.
+        self.answered()?;
+        accepted(&alias, answer)
     }
 
     /// The plug answered: an unconfirmed pairing is confirmed by that (protocol section 7).

@@ -210,6 +210,7 @@ mod tests {
             lasting: Some(Duration::from_secs(200)),
             path: Path::Local,
             address: Some(SocketAddr::from(([127, 0, 0, 1], 8883))),
+            result: None,
             clouds: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use super::Context;
 use super::report::{Report, of_ways, sentence};
 use crate::controller::exit::Failure;
 use crate::controller::session::{Answer, Session, SessionError, accepted, within};
-use crate::proto::message::Operation;
+use crate::proto::operation::Operation;
 
 /// What is wanted of the outlet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure
     let answer = within(&alias, context.global.timeout, async {
         match wish {
             Wish::Status => session.status().await,
-            Wish::Set(on) => session.request(Operation::OutletSet { on }).await,
+            Wish::Set(on) => session.request(Operation::outlet(on)).await,
             Wish::Toggle => toggle(session).await,
         }
     })
@@ -45,5 +45,5 @@ pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure
 /// Operations are absolute: the controller reads, then sets (protocol section 6).
 async fn toggle(session: &mut Session) -> Result<Answer, SessionError> {
     let on = session.status().await?.state.on;
-    session.request(Operation::OutletSet { on: !on }).await
+    session.request(Operation::outlet(!on)).await
 }

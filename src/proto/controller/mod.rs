@@ -33,7 +33,8 @@ use super::envelope::{Opened, Sealed};
 use super::id::{Boot, Nonce};
 use super::json::{self, Body};
 use super::keys::EpochKeys;
-use super::message::{EVENT_STATE, Event, Operation, Response, ReturnCode, State, Status};
+use super::message::{EVENT_STATE, Event, Response, ReturnCode, State, Status};
+use super::operation::Operation;
 use super::time::Micros;
 
 /// One thing, seen from its controller.

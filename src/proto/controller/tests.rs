@@ -56,7 +56,7 @@ impl Pair {
     }
 
     fn wish(&mut self, on: bool) -> RequestHandle {
-        self.controller.request(Operation::OutletSet { on }, self.now(), &mut self.rng)
+        self.controller.request(Operation::outlet(on), self.now(), &mut self.rng)
     }
 
     fn give(&mut self, path: Path, payload: &[u8]) -> Verdict {

@@ -19,8 +19,8 @@ use crate::proto::envelope::{EnvelopeKey, Sealed};
 use crate::proto::id::{Cid, Nonce};
 use crate::proto::json::{self, Body};
 use crate::proto::keys::{Ephemeral, PairingCode, PairingKeys};
-use crate::proto::record::{Claim, ControllerRecord};
-use crate::proto::signature::POP;
+use crate::proto::record::{ControllerRecord, KeyAge};
+use crate::proto::signature::{POP, Spki};
 use crate::proto::time::Micros;
 use crate::proto::topic::TToken;
 use crate::proto::user::Role;
@@ -37,8 +37,17 @@ pub struct Context<'a> {
     pub identity: &'a ThingIdentity,
     /// Where it registers.
     pub clouds: &'a [CloudServer],
-    /// The generation that its registration will have with one controller more.
-    pub next_generation: u64,
+}
+
+/// What a run has agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The new controller.
+    pub controller: ControllerRecord,
+    /// The home network (SecT STEP 4).
+    pub network: HomeNetwork,
+    /// The public half of the recovery code, where its owner made one.
+    pub recovery: Option<Spki>,
 }
 
 /// One run, bound to one session.
@@ -79,7 +88,7 @@ pub enum Outcome {
     /// Send these, in this order.
     Reply(Vec<Vec<u8>>),
     /// Persist this, then call [`Run::committed`]; or drop the run if that fails.
-    Commit(Box<Claim>),
+    Commit(Box<Bound>),
     /// The run is over, its keys are wiped, and nobody gets an answer.
     Over(Ending),
 }
@@ -141,7 +150,7 @@ impl Run {
             State::Hello { keys, .. } => self.handle_confirm(keys, message, now, rng),
             State::Granted(granted) => match granted.network {
                 None => self.handle_wifi(granted, message, context, rng),
-                Some(_) => self.handle_commit(granted, message, context),
+                Some(_) => self.handle_commit(granted, message),
             },
         }
     }
@@ -189,6 +198,9 @@ impl Run {
             credentials: CtlrCredentials::random(rng),
             epoch: 0,
             master: keys.master.clone(),
+            key_age: KeyAge::default(),
+            next: None,
+            left_s: None,
         };
         let topic = seal(&keys.t2c, &BindTopic { n: Number, cid: owner.cid, topic: owner.topic.clone() }, rng);
         self.state = State::Granted(Box::new(Granted { keys, owner, network: None, until: now.after(GRANTED_LIFE) }));
@@ -225,17 +237,16 @@ impl Run {
     }
 
     /// M8: the controller has persisted its side. The caller persists the thing's.
-    fn handle_commit(&mut self, granted: Box<Granted>, message: &[u8], context: &Context<'_>) -> Outcome {
+    fn handle_commit(&mut self, granted: Box<Granted>, message: &[u8]) -> Outcome {
         let Some(commit) = open::<BindCommit>(&granted.keys.c2t, message) else { return self.over(Ending::Aborted) };
         let Some(network) = granted.network.clone() else { return self.over(Ending::Aborted) };
-        let generation = context.next_generation;
-        let claim = Claim { owner: granted.owner.clone(), network, recovery: commit.rec, generation };
+        let bound = Bound { controller: granted.owner.clone(), network, recovery: commit.rec };
         self.last = Some(Exchange { message: message.to_vec(), replies: Vec::new() });
         self.state = State::Granted(granted);
-        Outcome::Commit(Box::new(claim))
+        Outcome::Commit(Box::new(bound))
     }
 
-    /// M9, after the transaction of the claim that [`Outcome::Commit`] gave.
+    /// M9, after the transaction of what [`Outcome::Commit`] gave.
     pub fn committed(&mut self, rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
         let State::Granted(granted) = std::mem::replace(&mut self.state, State::Done) else { return None };
         let done = seal(&granted.keys.t2c, &BindDone { n: Number }, rng);

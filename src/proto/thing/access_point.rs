@@ -14,7 +14,7 @@ use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::pairing::thing::{Context, Ending, Outcome, Run};
 use crate::proto::passcode::{self, Passcode};
 use crate::proto::port::Ports;
-use crate::proto::record::Claim;
+use crate::proto::record::Household;
 use crate::proto::time::Micros;
 use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
 
@@ -130,7 +130,7 @@ impl AccessPoint {
         }
     }
 
-    /// A message of a run; gives the claim once it is persisted.
+    /// A message of a run; gives the household once it is persisted.
     pub(super) fn handle_publish(
         &mut self,
         core: &mut Core,
@@ -138,7 +138,7 @@ impl AccessPoint {
         Incoming { from: session, topic, payload }: Incoming<'_, SessionId>,
         now: Micros,
         ports: &mut Ports<'_>,
-    ) -> (Verdict, Option<Box<Claim>>) {
+    ) -> (Verdict, Option<Household>) {
         let Some(window) = self.window.as_mut().filter(|_| topic == PAIR_C2T) else {
             return (Verdict::Dropped(Dropped::ForeignTopic), None);
         };
@@ -146,16 +146,16 @@ impl AccessPoint {
             return (Verdict::Dropped(Dropped::ForeignTopic), None);
         };
         let clouds = registrar.clouds();
-        let next_generation = registrar.next_generation();
-        let context = Context { identity: &core.identity, clouds: &clouds, next_generation };
+        let context = Context { identity: &core.identity, clouds: &clouds };
         match run.handle_message(payload, now, &context, ports.rng) {
             Outcome::Reply(replies) => {
                 send(core, session, replies);
                 window.show(core, now);
                 (Verdict::Paired, None)
             }
-            Outcome::Commit(claim) => {
-                if ports.vault.claim(&claim).is_err() {
+            Outcome::Commit(bound) => {
+                let household = Household::founded(bound.controller, bound.network, bound.recovery);
+                if ports.vault.claim(&household, registrar.next_generation()).is_err() {
                     self.end_run(core, session, now, ports.rng);
                     return (Verdict::Dropped(Dropped::Store), None);
                 }
@@ -166,7 +166,7 @@ impl AccessPoint {
                 }
                 window.runs.retain(|&run, _| run == session);
                 window.handover = Some((session, now.after(HANDOVER)));
-                (Verdict::Paired, Some(claim))
+                (Verdict::Paired, Some(household))
             }
             Outcome::Over(ending) => {
                 self.end_run(core, session, now, ports.rng);
@@ -252,8 +252,7 @@ impl AccessPoint {
             return Verdict::Dropped(Dropped::ForeignTopic);
         };
         let clouds = registrar.clouds();
-        let next_generation = registrar.next_generation();
-        let context = Context { identity: &core.identity, clouds: &clouds, next_generation };
+        let context = Context { identity: &core.identity, clouds: &clouds };
         match run.handle_message(payload, now, &context, ports.rng) {
             Outcome::Reply(replies) => {
                 send(core, session, replies);

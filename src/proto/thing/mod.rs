@@ -83,9 +83,10 @@ pub struct Start {
 }
 
 /// Whether there is something to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum News {
     Yes,
+    #[default]
     No,
 }
 
@@ -210,16 +211,16 @@ impl Thing {
         let verdict = match &mut self.phase {
             Phase::Unclaimed(access_point) => {
                 let registrar = &self.registrar;
-                let (verdict, claim) = access_point.handle_publish(
+                let (verdict, household) = access_point.handle_publish(
                     &mut self.core,
                     registrar,
                     Incoming { from: session, topic, payload },
                     now,
                     ports,
                 );
-                if let Some(claim) = claim {
-                    self.registrar.generation = claim.generation;
-                    self.become_claimed(claim.into_household());
+                if let Some(household) = household {
+                    self.registrar.generation = registrar.next_generation();
+                    self.become_claimed(household);
                 }
                 verdict
             }
@@ -233,7 +234,7 @@ impl Thing {
                 ),
                 _ => {
                     let incoming = Incoming { from: Path::Local, topic, payload };
-                    household.handle_publish(&mut self.core, &self.registrar, incoming, now, ports)
+                    household.handle_publish(&mut self.core, &mut self.registrar, incoming, now, ports)
                 }
             },
         };
@@ -283,7 +284,7 @@ impl Thing {
         let thing = self.core.identity.id();
         if !Registrar::is_answer(&thing, topic) {
             let incoming = Incoming { from: Path::Cloud(server), topic, payload };
-            let verdict = household.handle_publish(&mut self.core, &self.registrar, incoming, now, ports);
+            let verdict = household.handle_publish(&mut self.core, &mut self.registrar, incoming, now, ports);
             self.core.counters.count(&verdict);
             return verdict;
         }
@@ -294,7 +295,7 @@ impl Thing {
                 }
             }
             // A store that fails here costs nothing: the next hour tries again.
-            Answered::Renumber { generation } if ports.vault.set_generation(generation).is_ok() => {
+            Answered::Renumber { generation } if ports.vault.save(household.record(), generation).is_ok() => {
                 self.registrar.generation = generation;
                 self.registrar.declare_everywhere(&mut self.core, now, |cloud| household.entries(&thing, cloud));
             }
@@ -312,7 +313,9 @@ impl Thing {
     pub fn handle_wifi(&mut self, event: WifiEvent, now: Micros, ports: &mut Ports<'_>) {
         match &mut self.phase {
             Phase::Unclaimed(access_point) => access_point.handle_wifi(&mut self.core, event, now),
-            Phase::Claimed { household, handover: None } => household.handle_wifi(&mut self.core, event, now, ports),
+            Phase::Claimed { household, handover: None } => {
+                household.handle_wifi(&mut self.core, &self.registrar, event, now, ports)
+            }
             // The radio is still ours as an access point.
             Phase::Claimed { handover: Some(_), .. } => {}
         }

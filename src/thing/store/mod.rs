@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::crash_point;
 use crate::proto::port::{Vault, VaultFault};
-use crate::proto::record::{Claim, Stored, StoredIdentity};
+use crate::proto::record::{Household, Stored, StoredIdentity};
 
 /// The database in the state folder.
 pub const DATABASE: &str = "thing.db";
@@ -119,10 +119,13 @@ impl Store {
 }
 
 impl Vault for Store {
-    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault> {
+    fn claim(&mut self, household: &Household, generation: u64) -> Result<(), VaultFault> {
         crash_point!("claim.begin");
         self.write(
-            |transaction| rows::insert_claim(transaction, claim),
+            |transaction| {
+                rows::insert_household(transaction, household)?;
+                rows::set_generation(transaction, generation)
+            },
             || {
                 crash_point!("claim.written");
             },
@@ -136,22 +139,24 @@ impl Vault for Store {
         Ok(())
     }
 
-    fn joined(&mut self) -> Result<(), VaultFault> {
-        self.write(rows::mark_joined, || {
-            crash_point!("joined.before");
-        })?;
-        crash_point!("joined.after");
-        Ok(())
-    }
-
-    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault> {
+    fn save(&mut self, household: &Household, generation: u64) -> Result<(), VaultFault> {
         self.write(
-            |transaction| rows::set_generation(transaction, generation),
+            |transaction| {
+                rows::delete_household(transaction)?;
+                rows::insert_household(transaction, household)?;
+                rows::set_generation(transaction, generation)
+            },
             || {
-                crash_point!("generation.before");
+                crash_point!("save.before");
             },
         )?;
-        crash_point!("generation.after");
+        crash_point!("save.committed");
+        // What was deleted is overwritten in the database only now; until then the journal holds it. A failure
+        // loses nothing: the transaction is durable, and the next one tries again.
+        if let Err(error) = empty_journal(&self.database) {
+            tracing::error!(%error, "the store's journal was not emptied");
+        }
+        crash_point!("save.after");
         Ok(())
     }
 }
@@ -254,9 +259,14 @@ fn make_durable(database: &Connection) -> rusqlite::Result<()> {
 /// Only a sound store is touched: what the last run left in its journal goes to its place, and the
 /// journal is emptied.
 fn settle(database: &Connection) -> rusqlite::Result<()> {
-    database.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+    empty_journal(database)?;
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
+}
+
+/// Moves the journal into the database and cuts it off.
+fn empty_journal(database: &Connection) -> rusqlite::Result<()> {
+    database.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))
 }
 
 fn load(
@@ -276,8 +286,9 @@ fn load(
         }
         None => keep(database, create_identity()).map_err(|error| refused(path, error))?,
     };
-    let generation = rows::read_generation(database).map_err(|error| refused(path, error))?;
-    Ok(Stored { identity, generation, household })
+    let (generation, wiping) = rows::read_registration(database).map_err(|error| refused(path, error))?;
+    let outlet = rows::read_outlet(database).map_err(|error| refused(path, error))?;
+    Ok(Stored { identity, generation, household, wiping, outlet })
 }
 
 fn keep(database: &mut Connection, identity: StoredIdentity) -> rusqlite::Result<StoredIdentity> {

@@ -1,12 +1,14 @@
 //! Records to rows and back.
 
-use rusqlite::types::{FromSqlError, Type};
+use rusqlite::types::{FromSqlError, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
 use crate::proto::credential::CtlrCredentials;
 use crate::proto::id::Cid;
 use crate::proto::keys::MasterKey;
-use crate::proto::record::{self, Claim, ControllerRecord, Household, StoredIdentity};
+use crate::proto::message::OutletState;
+use crate::proto::operation::argument::{Bounded, Days, Schedule};
+use crate::proto::record::{ControllerRecord, Household, KeyAge, NextTopic, StoredIdentity, StoredSchedule};
 use crate::proto::secret::Secret;
 use crate::proto::signature::Spki;
 use crate::proto::wifi::{HomeNetwork, Ssid};
@@ -26,42 +28,73 @@ pub(super) fn read_identity(database: &Connection) -> Result<Option<StoredIdenti
 }
 
 /// Fails when there is a household already: its one row has a fixed key.
-pub(super) fn insert_claim(transaction: &Transaction<'_>, claim: &Claim) -> Result<()> {
+pub(super) fn insert_household(transaction: &Transaction<'_>, household: &Household) -> Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO household (id, name, wifi_ssid, wifi_psk, joined_once, recovery_spki)
-             VALUES (1, ?1, ?2, ?3, 0, ?4)",
+            "INSERT INTO household (id, name, wifi_ssid, wifi_psk, joined_once, recovery_spki, power_on, zone)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
-            record::default_name().as_str(),
-            claim.network.ssid.as_bytes(),
-            claim.network.psk.expose(),
-            claim.recovery.as_ref().map(|spki| spki.as_der().as_slice()),
+            household.name.as_str(),
+            household.network.ssid.as_bytes(),
+            household.network.psk.expose(),
+            household.joined_once,
+            household.recovery.as_ref().map(|spki| spki.as_der().as_slice()),
+            household.power_on.as_str(),
+            household.zone,
         ])?;
-    insert_controller(transaction, &claim.owner)?;
-    set_generation(transaction, claim.generation)
+    household.controllers.iter().try_for_each(|controller| insert_controller(transaction, controller))?;
+    household.schedules.iter().try_for_each(|schedule| insert_schedule(transaction, schedule))
+}
+
+/// Fails when there is no household.
+pub(super) fn delete_household(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.execute("DELETE FROM controller", [])?;
+    transaction.execute("DELETE FROM schedule", [])?;
+    match transaction.execute("DELETE FROM household", [])? {
+        1 => Ok(()),
+        _ => Err(rusqlite::Error::QueryReturnedNoRows),
+    }
+}
+
+fn insert_schedule(transaction: &Transaction<'_>, StoredSchedule { id, schedule }: &StoredSchedule) -> Result<()> {
+    let id = i64::try_from(*id).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    transaction
+        .prepare_cached("INSERT INTO schedule (id, days, minute, switch_on) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id, schedule.days.0.get(), schedule.at.get(), schedule.on])?;
+    Ok(())
 }
 
 /// The registration's generation never goes back.
 pub(super) fn set_generation(transaction: &Transaction<'_>, generation: u64) -> Result<()> {
     let rows = transaction
-        .prepare_cached("UPDATE registration SET generation = ?1 WHERE generation < ?1")?
+        .prepare_cached("UPDATE registration SET generation = ?1 WHERE generation <= ?1")?
         .execute([i64::try_from(generation).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?])?;
     if rows == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
 }
 
-pub(super) fn read_generation(database: &Connection) -> Result<u64> {
-    let generation: i64 =
-        database.prepare_cached("SELECT generation FROM registration")?.query_row([], |row| row.get(0))?;
-    u64::try_from(generation).map_err(|error| unreadable(0, Type::Integer, error))
+/// The registration's generation, and whether a wipe has begun.
+pub(super) fn read_registration(database: &Connection) -> Result<(u64, bool)> {
+    let (generation, wiping): (i64, bool) = database
+        .prepare_cached("SELECT generation, wiping FROM registration")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((u64::try_from(generation).map_err(|error| unreadable(0, Type::Integer, error))?, wiping))
+}
+
+/// What the load had last.
+pub(super) fn read_outlet(database: &Connection) -> Result<Option<OutletState>> {
+    let on: Option<bool> =
+        database.prepare_cached("SELECT is_on FROM outlet")?.query_row([], |row| row.get(0)).optional()?;
+    Ok(on.map(OutletState::from_on))
 }
 
 fn insert_controller(transaction: &Transaction<'_>, controller: &ControllerRecord) -> Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO controller
-                 (cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key,
+                  key_uptime_s, key_accepted, next_topic, next_password, left_s)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             controller.cid.as_bytes(),
@@ -73,27 +106,31 @@ fn insert_controller(transaction: &Transaction<'_>, controller: &ControllerRecor
             controller.credentials.password.expose(),
             controller.epoch,
             controller.master.expose(),
+            controller.key_age.uptime_s,
+            controller.key_age.accepted,
+            controller.next.as_ref().map(|next| next.topic.as_str()),
+            controller.next.as_ref().map(|next| next.password.expose()),
+            controller.left_s,
         ])?;
     Ok(())
 }
 
-/// Fails when there is no household.
-pub(super) fn mark_joined(transaction: &Transaction<'_>) -> Result<()> {
-    match transaction.prepare_cached("UPDATE household SET joined_once = 1")?.execute([])? {
-        0 => Err(rusqlite::Error::QueryReturnedNoRows),
-        _ => Ok(()),
-    }
-}
-
 pub(super) fn read_household(database: &Connection) -> Result<Option<Household>> {
     let household = database
-        .prepare_cached("SELECT name, wifi_ssid, wifi_psk, joined_once FROM household")?
+        .prepare_cached("SELECT name, wifi_ssid, wifi_psk, joined_once, recovery_spki, power_on, zone FROM household")?
         .query_row([], |row| {
             let ssid = Ssid::new(bytes(row, 1)?).map_err(|error| unreadable(1, Type::Blob, error))?;
             Ok(Household {
                 name: parse(row, 0)?,
                 network: HomeNetwork { ssid, psk: parse(row, 2)? },
                 joined_once: row.get(3)?,
+                recovery: match row.get_ref(4)? {
+                    ValueRef::Null => None,
+                    _ => Some(Spki::from_der(bytes(row, 4)?).map_err(|error| unreadable(4, Type::Blob, error))?),
+                },
+                power_on: parse(row, 5)?,
+                zone: row.get(6)?,
+                schedules: Vec::new(),
                 controllers: Vec::new(),
             })
         })
@@ -101,10 +138,15 @@ pub(super) fn read_household(database: &Connection) -> Result<Option<Household>>
     let Some(mut household) = household else { return Ok(None) };
     household.controllers = database
         .prepare_cached(
-            "SELECT cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key
-             FROM controller ORDER BY cid",
+            "SELECT cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key,
+                 key_uptime_s, key_accepted, next_topic, next_password, left_s
+             FROM controller ORDER BY place",
         )?
         .query_map([], read_controller)?
+        .collect::<Result<_>>()?;
+    household.schedules = database
+        .prepare_cached("SELECT id, days, minute, switch_on FROM schedule ORDER BY id")?
+        .query_map([], read_schedule)?
         .collect::<Result<_>>()?;
     Ok(Some(household))
 }
@@ -119,7 +161,26 @@ fn read_controller(row: &Row<'_>) -> Result<ControllerRecord> {
         credentials: CtlrCredentials { user: parse(row, 5)?, password: parse(row, 6)? },
         epoch: row.get(7)?,
         master: MasterKey::from_stored(secret(row, 8)?),
+        key_age: KeyAge { uptime_s: row.get(9)?, accepted: row.get(10)? },
+        next: match row.get_ref(11)? {
+            ValueRef::Null => None,
+            _ => Some(NextTopic { topic: parse(row, 11)?, password: parse(row, 12)? }),
+        },
+        left_s: row.get(13)?,
     })
+}
+
+fn read_schedule(row: &Row<'_>) -> Result<StoredSchedule> {
+    let id: i64 = row.get(0)?;
+    Ok(StoredSchedule {
+        id: u64::try_from(id).map_err(|error| unreadable(0, Type::Integer, error))?,
+        schedule: Schedule { days: Days(bounded(row, 1)?), at: bounded(row, 2)?, on: row.get(3)? },
+    })
+}
+
+fn bounded<const MIN: u32, const MAX: u32>(row: &Row<'_>, column: usize) -> Result<Bounded<MIN, MAX>> {
+    let number: u32 = row.get(column)?;
+    Bounded::new(number).ok_or_else(|| unreadable(column, Type::Integer, FromSqlError::OutOfRange(number.into())))
 }
 
 /// A secret goes from the page straight into memory that wipes itself.

@@ -7,7 +7,7 @@ use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations, SchemaV
 
 use super::{StoreError, refused};
 
-static STEPS: [M<'static>; 2] = [M::up(TABLES), M::up(REGISTRATION)];
+static STEPS: [M<'static>; 3] = [M::up(TABLES), M::up(REGISTRATION), M::up(LIFE)];
 static MIGRATIONS: Migrations<'static> = Migrations::from_slice(&STEPS);
 
 /// Strict tables, and lengths checked where a wrong one would be a wrong key.
@@ -48,6 +48,60 @@ CREATE TABLE registration (
 ) STRICT;
 
 INSERT INTO registration (id, generation) SELECT 1, count(*) FROM household;
+";
+
+/// Users, timetables and what happened (SecT STEP 16-20). A household is written as a whole; `place` keeps
+/// the order in which its controllers came.
+const LIFE: &str = "
+CREATE TABLE controller_2 (
+    place INTEGER PRIMARY KEY,
+    cid BLOB NOT NULL UNIQUE CHECK (length(cid) = 8),
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    spki BLOB NOT NULL,
+    topic TEXT NOT NULL UNIQUE,
+    ctlr_user TEXT NOT NULL UNIQUE,
+    ctlr_password TEXT NOT NULL,
+    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+    master_key BLOB NOT NULL CHECK (length(master_key) = 64),
+    key_uptime_s INTEGER NOT NULL DEFAULT 0 CHECK (key_uptime_s BETWEEN 0 AND 4294967295),
+    key_accepted INTEGER NOT NULL DEFAULT 0 CHECK (key_accepted BETWEEN 0 AND 4294967295),
+    next_topic TEXT,
+    next_password TEXT,
+    left_s INTEGER CHECK (left_s BETWEEN 0 AND 4294967295),
+    CHECK ((next_topic IS NULL) = (next_password IS NULL))
+) STRICT;
+
+INSERT INTO controller_2 (cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key)
+    SELECT cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key FROM controller;
+DROP TABLE controller;
+ALTER TABLE controller_2 RENAME TO controller;
+
+ALTER TABLE household ADD COLUMN power_on TEXT NOT NULL DEFAULT 'off';
+ALTER TABLE household ADD COLUMN zone TEXT;
+
+CREATE TABLE schedule (
+    id INTEGER PRIMARY KEY,
+    days INTEGER NOT NULL CHECK (days BETWEEN 1 AND 127),
+    minute INTEGER NOT NULL CHECK (minute BETWEEN 0 AND 1439),
+    switch_on INTEGER NOT NULL CHECK (switch_on IN (0, 1))
+) STRICT;
+
+CREATE TABLE outlet (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    is_on INTEGER NOT NULL CHECK (is_on IN (0, 1))
+) STRICT;
+
+CREATE TABLE history (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    unix INTEGER,
+    up INTEGER NOT NULL,
+    cid BLOB CHECK (cid IS NULL OR length(cid) = 8),
+    who TEXT,
+    what TEXT NOT NULL
+) STRICT;
+
+ALTER TABLE registration ADD COLUMN wiping INTEGER NOT NULL DEFAULT 0 CHECK (wiping IN (0, 1));
 ";
 
 /// Reads every page and index: the store is a few dozen kilobytes, and a damaged key must be found

@@ -8,7 +8,8 @@ use super::*;
 use crate::proto::credential::CtlrCredentials;
 use crate::proto::id::Cid;
 use crate::proto::keys::MasterKey;
-use crate::proto::record::{ControllerRecord, Household};
+use crate::proto::operation::argument::{Bounded, Days, PowerOn, Schedule};
+use crate::proto::record::{ControllerRecord, Household, KeyAge, NextTopic, StoredSchedule};
 use crate::proto::secret::Secret;
 use crate::proto::signature::SigningKey;
 use crate::proto::testing::Counter;
@@ -26,31 +27,66 @@ fn identity() -> StoredIdentity {
     StoredIdentity { key: Secret::random(&mut Counter::new(7)), certificate: vec![0x30, 0x03, 1, 2, 3] }
 }
 
-fn claim() -> Claim {
+/// A household that uses every column.
+fn household(joined_once: bool) -> Household {
     let rng = &mut Counter::new(1);
-    Claim {
-        owner: ControllerRecord {
-            cid: Cid::random(rng),
-            name: "Mia’s phone".parse().expect("a name"),
-            role: Role::Owner,
-            spki: SigningKey::random(rng).spki(),
-            topic: TToken::random(rng),
-            credentials: CtlrCredentials::random(rng),
-            epoch: u32::MAX,
-            master: MasterKey::from_stored(Secret::random(rng)),
-        },
+    let owner = ControllerRecord {
+        cid: Cid::random(rng),
+        name: "Mia’s phone".parse().expect("a name"),
+        role: Role::Owner,
+        spki: SigningKey::random(rng).spki(),
+        topic: TToken::random(rng),
+        credentials: CtlrCredentials::random(rng),
+        epoch: u32::MAX,
+        master: MasterKey::from_stored(Secret::random(rng)),
+        key_age: KeyAge { uptime_s: 7, accepted: u32::MAX },
+        next: Some(NextTopic {
+            topic: "NextNextNextNextNextNext1".parse().expect("a topic"),
+            password: "NextNextNextNextNextNext2".parse().expect("a password"),
+        }),
+        left_s: None,
+    };
+    Household {
+        name: "plug".parse().expect("a name"),
         network: HomeNetwork {
             ssid: Ssid::new(b"caf\xe9 \0\xff").expect("7 bytes"),
             psk: "correct 'horse'".parse().expect("a passphrase"),
         },
+        joined_once,
         recovery: Some(SigningKey::random(rng).spki()),
-        generation: 5,
+        power_on: PowerOn::Last,
+        zone: Some("CET-1CEST,M3.5.0,M10.5.0/3".to_owned()),
+        schedules: vec![StoredSchedule {
+            id: 3,
+            schedule: Schedule {
+                days: Days(Bounded::new(127).expect("in range")),
+                at: Bounded::new(1439).expect("in range"),
+                on: true,
+            },
+        }],
+        controllers: vec![owner, guest()],
     }
 }
 
-fn household(joined_once: bool) -> Household {
-    let Claim { owner, network, recovery: _, generation: _ } = claim();
-    Household { name: "plug".parse().expect("a name"), network, joined_once, controllers: vec![owner] }
+fn guest() -> ControllerRecord {
+    let rng = &mut Counter::new(2);
+    ControllerRecord {
+        cid: Cid::new([0; 8]),
+        name: "Ben".parse().expect("a name"),
+        role: Role::Viewer,
+        spki: SigningKey::random(rng).spki(),
+        topic: TToken::random(rng),
+        credentials: CtlrCredentials::random(rng),
+        epoch: 0,
+        master: MasterKey::from_stored(Secret::random(rng)),
+        key_age: KeyAge::default(),
+        next: None,
+        left_s: Some(60),
+    }
+}
+
+fn as_stored(generation: u64, household: Option<Household>) -> Stored {
+    Stored { identity: identity(), generation, household, wiping: false, outlet: None }
 }
 
 fn open(folder: &Path) -> Result<(Store, Stored), StoreError> {
@@ -59,12 +95,12 @@ fn open(folder: &Path) -> Result<(Store, Stored), StoreError> {
 
 fn open_new(folder: &Path) -> Store {
     let (store, stored) = Store::open(folder, identity).expect("opens");
-    assert_eq!(stored, Stored { identity: identity(), generation: 0, household: None });
+    assert_eq!(stored, as_stored(0, None));
     store
 }
 
 fn claimed(folder: &Path) {
-    open_new(folder).claim(&claim()).expect("claims");
+    open_new(folder).claim(&household(false), 5).expect("claims");
 }
 
 fn mode(path: &Path) -> u32 {
@@ -93,7 +129,7 @@ fn the_identity_is_drawn_once() {
     };
     for _ in 0..3 {
         let (_, stored) = Store::open(&folder, draw).expect("opens");
-        assert_eq!(stored, Stored { identity: identity(), generation: 0, household: None });
+        assert_eq!(stored, as_stored(0, None));
     }
     assert_eq!(drawn.get(), 1);
 }
@@ -103,14 +139,10 @@ fn a_claim_comes_back_whole() {
     let (_dir, folder) = folder();
     claimed(&folder);
     let (mut store, stored) = open(&folder).expect("opens");
-    assert_eq!(stored, Stored { identity: identity(), generation: 5, household: Some(household(false)) });
-    // The recovery key is not in the household; it is asked for by recovery alone.
-    let recovery: Vec<u8> =
-        store.database.query_row("SELECT recovery_spki FROM household", [], |row| row.get(0)).expect("a household");
-    assert_eq!(Some(recovery.as_slice()), claim().recovery.as_ref().map(|spki| spki.as_der().as_slice()));
+    assert_eq!(stored, as_stored(5, Some(household(false))));
 
-    assert_eq!(store.joined(), Ok(()));
-    assert_eq!(store.joined(), Ok(()));
+    assert_eq!(store.save(&household(true), 5), Ok(()));
+    assert_eq!(store.save(&household(true), 5), Ok(()));
     drop(store);
     let (_, stored) = open(&folder).expect("opens");
     assert_eq!(stored.household, Some(household(true)));
@@ -131,16 +163,16 @@ fn a_claim_outlives_a_power_cut() {
     let mut store = open_new(&folder);
     let before = dir.path().join("before");
     power_cut(&folder, &before);
-    store.claim(&claim()).expect("claims");
+    store.claim(&household(false), 5).expect("claims");
     let after = dir.path().join("after");
     power_cut(&folder, &after);
-    store.joined().expect("noted");
+    store.save(&household(true), 5).expect("noted");
     let joined = dir.path().join("joined");
     power_cut(&folder, &joined);
     for (folder, generation, expected) in
         [(before, 0, None), (after, 5, Some(household(false))), (joined, 5, Some(household(true)))]
     {
-        assert_eq!(open(&folder).expect("opens").1, Stored { identity: identity(), generation, household: expected });
+        assert_eq!(open(&folder).expect("opens").1, as_stored(generation, expected));
     }
 }
 
@@ -148,7 +180,7 @@ fn a_claim_outlives_a_power_cut() {
 fn a_damaged_database_keeps_its_journal() {
     let (dir, folder) = folder();
     let mut store = open_new(&folder);
-    store.claim(&claim()).expect("claims");
+    store.claim(&household(false), 5).expect("claims");
     let after = dir.path().join("after");
     power_cut(&folder, &after);
     let path = after.join(DATABASE);
@@ -171,13 +203,46 @@ fn a_link_to_the_state_folder_is_followed() {
 }
 
 #[test]
-fn a_claim_without_a_recovery_code_has_none() {
+fn what_the_owner_has_not_set_comes_back_unset() {
     let (_dir, folder) = folder();
     let mut store = open_new(&folder);
-    assert_eq!(store.claim(&Claim { recovery: None, ..claim() }), Ok(()));
-    let none: Option<Vec<u8>> =
-        store.database.query_row("SELECT recovery_spki FROM household", [], |row| row.get(0)).expect("a household");
-    assert_eq!(none, None);
+    let mut bare = Household { recovery: None, zone: None, schedules: Vec::new(), ..household(false) };
+    bare.controllers[0].next = None;
+    assert_eq!(store.claim(&bare, 1), Ok(()));
+    drop(store);
+    assert_eq!(open(&folder).expect("opens").1.household, Some(bare));
+}
+
+#[test]
+fn what_a_household_no_longer_holds_is_gone_from_the_disk() {
+    let (_dir, folder) = folder();
+    let mut store = open_new(&folder);
+    store.claim(&household(false), 5).expect("claims");
+    let mut smaller = household(true);
+    let gone = smaller.controllers.pop().expect("a guest");
+    let next = smaller.controllers[0].next.take().expect("a next topic");
+    smaller.controllers[0].master = MasterKey::from_stored(Secret::new([9; 64]));
+    store.save(&smaller, 6).expect("saves");
+    let earlier = household(true).controllers.swap_remove(0);
+    let secrets: [&[u8]; 6] = [
+        gone.master.expose(),
+        gone.topic.as_str().as_bytes(),
+        gone.credentials.password.expose().as_bytes(),
+        next.topic.as_str().as_bytes(),
+        next.password.expose().as_bytes(),
+        earlier.master.expose(),
+    ];
+    let holds = |secret: &[u8]| {
+        let files = fs::read_dir(&folder).expect("a folder").map(|entry| fs::read(entry.expect("an entry").path()));
+        files.map(|file| file.expect("a file")).any(|file| file.windows(secret.len()).any(|at| at == secret))
+    };
+    for (number, secret) in secrets.into_iter().enumerate() {
+        assert!(!holds(secret), "secret {number} is still on the disk");
+    }
+    // The search does find what is there.
+    assert!(holds(smaller.controllers[0].master.expose()));
+    drop(store);
+    assert_eq!(open(&folder).expect("opens").1, as_stored(6, Some(smaller)));
 }
 
 #[test]
@@ -185,20 +250,18 @@ fn a_claimed_thing_is_not_claimed_again() {
     let (_dir, folder) = folder();
     claimed(&folder);
     let (mut store, _) = open(&folder).expect("opens");
-    let mut second = claim();
-    second.owner.cid = Cid::new([9; 8]);
-    second.owner.topic = TToken::random(&mut Counter::new(90));
-    second.owner.credentials = CtlrCredentials::random(&mut Counter::new(90));
-    assert_eq!(store.claim(&second), Err(VaultFault));
+    let mut second = household(false);
+    second.controllers = vec![ControllerRecord { cid: Cid::new([9; 8]), ..guest() }];
+    assert_eq!(store.claim(&second, 6), Err(VaultFault));
     drop(store);
     assert_eq!(open(&folder).expect("opens").1.household, Some(household(false)));
 }
 
 #[test]
-fn an_unclaimed_thing_has_joined_nothing() {
+fn an_unclaimed_thing_has_nothing_to_change() {
     let (_dir, folder) = folder();
     let mut store = open_new(&folder);
-    assert_eq!(store.joined(), Err(VaultFault));
+    assert_eq!(store.save(&household(true), 5), Err(VaultFault));
     assert!(!folder.join(MARK).exists());
 }
 
@@ -206,7 +269,7 @@ fn an_unclaimed_thing_has_joined_nothing() {
 fn folder_and_files_are_their_owners_alone() {
     let (_dir, folder) = folder();
     let mut store = open_new(&folder);
-    store.claim(&claim()).expect("claims");
+    store.claim(&household(false), 5).expect("claims");
     let check = || {
         assert_eq!(mode(&folder), 0o700);
         let mut names = Vec::new();
@@ -346,7 +409,7 @@ fn a_damaged_database_is_refused_and_left_as_it_is() {
 #[test]
 fn a_row_that_no_machine_would_write_is_damage() {
     for change in [
-        "UPDATE controller SET topic = 'short'",
+        "UPDATE controller SET topic = 'short' WHERE place = 1",
         "UPDATE controller SET role = 'king'",
         "UPDATE controller SET spki = x'30'",
         "UPDATE household SET wifi_psk = 'short'",
@@ -390,7 +453,7 @@ fn the_store_of_a_newer_daemon_is_refused() {
 fn no_error_shows_a_secret() {
     let (_dir, folder) = folder();
     claimed(&folder);
-    let passphrase = claim().network.psk.expose().to_owned();
+    let passphrase = household(false).network.psk.expose().to_owned();
     Connection::open(folder.join(DATABASE))
         .expect("opens")
         .execute("UPDATE controller SET ctlr_password = 'hunter2'", [])
@@ -405,21 +468,41 @@ fn no_error_shows_a_secret() {
 fn the_generation_rises_and_never_goes_back() {
     let (_dir, folder) = folder();
     let mut store = open_new(&folder);
-    assert_eq!(store.set_generation(9), Ok(()));
-    assert_eq!(store.set_generation(9), Err(VaultFault));
-    assert_eq!(store.set_generation(8), Err(VaultFault));
+    store.claim(&household(false), 9).expect("claims");
+    assert_eq!(store.save(&household(true), 9), Ok(()));
+    assert_eq!(store.save(&household(false), 8), Err(VaultFault));
     drop(store);
-    assert_eq!(open(&folder).expect("opens").1.generation, 9);
+    assert_eq!(open(&folder).expect("opens").1, as_stored(9, Some(household(true))));
 }
 
 #[test]
 fn a_claimed_store_of_the_first_version_gets_its_first_generation() {
     let (_dir, folder) = folder();
-    let mut store = open_new(&folder);
-    store.claim(&claim()).expect("claims");
+    open_new(&folder).claim(&household(false), 5).expect("claims");
     // Back to how the first version left it.
-    store.database.execute_batch("DROP TABLE registration; PRAGMA user_version = 1").expect("undone");
-    drop(store);
+    let mut plain = household(false);
+    plain.controllers.truncate(1);
+    let controller = &mut plain.controllers[0];
+    (controller.next, controller.key_age) = (None, KeyAge::default());
+    (plain.power_on, plain.zone, plain.schedules) = (PowerOn::Off, None, Vec::new());
+    let database = Connection::open(folder.join(DATABASE)).expect("opens");
+    database
+        .execute_batch(
+            "DROP TABLE registration; DROP TABLE schedule; DROP TABLE outlet; DROP TABLE history;
+             ALTER TABLE household DROP COLUMN power_on; ALTER TABLE household DROP COLUMN zone;
+             CREATE TABLE first (
+                cid BLOB PRIMARY KEY CHECK (length(cid) = 8), name TEXT NOT NULL, role TEXT NOT NULL,
+                spki BLOB NOT NULL, topic TEXT NOT NULL UNIQUE, ctlr_user TEXT NOT NULL UNIQUE,
+                ctlr_password TEXT NOT NULL, epoch INTEGER NOT NULL, master_key BLOB NOT NULL
+             ) STRICT, WITHOUT ROWID;
+             INSERT INTO first SELECT cid, name, role, spki, topic, ctlr_user, ctlr_password, epoch, master_key
+                FROM controller WHERE role = 'owner';
+             DROP TABLE controller;
+             ALTER TABLE first RENAME TO controller;
+             PRAGMA user_version = 1",
+        )
+        .expect("undone");
+    drop(database);
     let stored = open(&folder).expect("migrated").1;
-    assert_eq!((stored.generation, stored.household), (1, Some(household(false))));
+    assert_eq!((stored.generation, stored.household), (1, Some(plain)));
 }

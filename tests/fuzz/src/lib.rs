@@ -13,7 +13,8 @@ use sect::proto::envelope::{BUCKETS, EnvelopeKey, MAX_JWE_BYTES, MAX_PLAINTEXT_B
 use sect::proto::id::{Boot, Cid, InviteId, Kid, Nonce, PskId, RequestId, Signature, SpkiHash, ThingId, X25519Public};
 use sect::proto::invitation::Invitation;
 use sect::proto::json::{self, Body};
-use sect::proto::message::{Request, Requested, Status};
+use sect::proto::message::{Request, Status};
+use sect::proto::operation::Requested;
 use sect::proto::pairing::message::{
     Accept, BindCommit, BindCred, BindDone, BindPsk, BindTopic, BindWifi, Confirm, Hello,
 };

@@ -180,7 +180,7 @@ impl Run {
         let now = self.now();
         match happening {
             Happening::Wish(on) => {
-                let handle = self.controller.request(Operation::OutletSet { on }, now, &mut self.rng);
+                let handle = self.controller.request(Operation::outlet(on), now, &mut self.rng);
                 self.begun.insert(handle, now);
             }
             Happening::Boot => {

@@ -10,9 +10,9 @@ use crate::proto::freshness::Freshness;
 use crate::proto::id::{Boot, Cid, RequestId, SpkiHash, ThingId};
 use crate::proto::json;
 use crate::proto::keys::{EpochKeys, MasterKey};
-use crate::proto::message::{
-    EVENT_STATE, Event, Operation, Request, Requested, Response, ReturnCode, State, SwitchedBy,
-};
+use crate::proto::message::{EVENT_STATE, Event, Request, Response, ReturnCode, State, SwitchedBy};
+use crate::proto::operation::argument::OutletSet;
+use crate::proto::operation::{Operation, Requested};
 use crate::proto::secret::Secret;
 use crate::proto::time::Micros;
 
@@ -110,12 +110,12 @@ impl Thing {
                     return Some(self.respond(re, ReturnCode::Stale, clock));
                 };
                 let rc = match requested {
-                    Requested::Known(Operation::OutletSet { on }) => {
+                    Requested::Known(Operation::OutletSet(OutletSet { on })) => {
                         self.on = on;
                         self.runs.push((re, on));
                         ReturnCode::Ok
                     }
-                    Requested::Unknown => ReturnCode::Unsupported,
+                    Requested::Known(_) | Requested::Unknown => ReturnCode::Unsupported,
                 };
                 let answer = self.respond(re, rc, clock);
                 self.freshness.keep_answer(re, self.time(clock), answer.as_slice().into());

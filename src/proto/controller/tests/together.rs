@@ -12,7 +12,7 @@ use crate::proto::pairing::binding::Binding;
 use crate::proto::pairing::controller::{Run, Step};
 use crate::proto::passcode::Passcode;
 use crate::proto::port::{Outlet, OutletFault, Ports, Vault, VaultFault};
-use crate::proto::record::{Claim, Stored};
+use crate::proto::record::{Household, Stored};
 use crate::proto::thing::{Start, Thing};
 use crate::proto::topic::PAIR_C2T;
 use crate::proto::wifi::HomeNetwork;
@@ -23,11 +23,11 @@ const OWNER: SessionId = SessionId(2);
 #[derive(Default)]
 struct House {
     switched: Vec<OutletState>,
-    claims: Vec<Claim>,
+    claims: Vec<Household>,
 }
 
 struct HouseOutlet<'a>(&'a mut Vec<OutletState>);
-struct HouseVault<'a>(&'a mut Vec<Claim>);
+struct HouseVault<'a>(&'a mut Vec<Household>);
 
 impl Outlet for HouseOutlet<'_> {
     fn set(&mut self, state: OutletState) -> Result<(), OutletFault> {
@@ -37,16 +37,12 @@ impl Outlet for HouseOutlet<'_> {
 }
 
 impl Vault for HouseVault<'_> {
-    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault> {
-        self.0.push(claim.clone());
+    fn claim(&mut self, household: &Household, _: u64) -> Result<(), VaultFault> {
+        self.0.push(household.clone());
         Ok(())
     }
 
-    fn joined(&mut self) -> Result<(), VaultFault> {
-        Ok(())
-    }
-
-    fn set_generation(&mut self, _: u64) -> Result<(), VaultFault> {
+    fn save(&mut self, _: &Household, _: u64) -> Result<(), VaultFault> {
         Ok(())
     }
 }
@@ -61,7 +57,7 @@ impl House {
 /// A thing in its factory state, and the passcode on its display.
 fn unclaimed(house: &mut House, rng: &mut Mix) -> (Thing, Passcode) {
     let identity = ThingIdentity::create(rng).to_stored();
-    let stored = Stored { identity, generation: 0, household: None };
+    let stored = Stored { identity, generation: 0, household: None, wiping: false, outlet: None };
     let start = Start { stored, boot: Boot::random(rng), outlet: OutletState::Off, clouds: Vec::new() };
     let mut thing = house.lend(rng, |ports| Thing::start(start, Micros::ZERO, ports)).expect("its own identity");
     house.lend(rng, |ports| thing.handle_wifi(WifiEvent::AccessPointUp, Micros::ZERO, ports));
@@ -110,7 +106,7 @@ fn who_reads_the_display_becomes_the_owner_and_switches_the_load() {
     let (persisted, binding) = pair(&mut thing, &passcode, &mut house, &mut rng);
     assert_eq!(binding, Binding { confirmed: true, ..persisted });
     assert!(thing.is_claimed());
-    let owner = &house.claims[0].owner;
+    let owner = &house.claims[0].controllers[0];
     assert_eq!((owner.cid, &owner.topic, &owner.master), (binding.cid, &binding.topic, &binding.master));
     assert_eq!(owner.credentials, binding.credentials);
 
@@ -148,7 +144,7 @@ fn who_reads_the_display_becomes_the_owner_and_switches_the_load() {
         std::iter::from_fn(|| controller.poll_event()).collect::<Vec<_>>()
     };
     for (place, on) in [true, false, true].into_iter().enumerate() {
-        let wish = controller.request(Operation::OutletSet { on }, now, &mut Mix::new(place as u64));
+        let wish = controller.request(Operation::outlet(on), now, &mut Mix::new(place as u64));
         let events = converse(&mut controller, &mut thing, &mut house);
         let answered = events.iter().find_map(|event| match event {
             ControllerEvent::Answered { handle, rc, state, .. } => Some((*handle, *rc, state.on, state.who.clone())),

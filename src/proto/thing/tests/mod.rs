@@ -3,10 +3,11 @@
 use super::*;
 use crate::proto::envelope::{EnvelopeKey, Sealed};
 use crate::proto::json;
-use crate::proto::message::{Event, Operation, Response, ReturnCode};
+use crate::proto::message::{Event, Response, ReturnCode};
+use crate::proto::operation::Operation;
 use crate::proto::passcode::Passcode;
 use crate::proto::port::{Outlet, OutletFault, Vault, VaultFault};
-use crate::proto::record::{Claim, ControllerRecord, StoredIdentity};
+use crate::proto::record::{ControllerRecord, KeyAge, StoredIdentity};
 use crate::proto::signature::SigningKey;
 use crate::proto::testing::Counter;
 use crate::proto::user::Role;
@@ -32,9 +33,8 @@ struct TestOutlet {
 
 #[derive(Default)]
 struct TestVault {
-    claims: Vec<Claim>,
-    joins: u32,
-    generations: Vec<u64>,
+    claims: Vec<Household>,
+    saves: Vec<(Household, u64)>,
     broken: bool,
 }
 
@@ -48,22 +48,27 @@ impl Outlet for TestOutlet {
     }
 }
 
+impl TestVault {
+    /// The generations that were saved after the claim.
+    fn generations(&self) -> Vec<u64> {
+        self.saves.iter().map(|(_, generation)| *generation).collect()
+    }
+}
+
 impl Vault for TestVault {
-    fn claim(&mut self, claim: &Claim) -> Result<(), VaultFault> {
+    fn claim(&mut self, household: &Household, _: u64) -> Result<(), VaultFault> {
         if self.broken {
             return Err(VaultFault);
         }
-        self.claims.push(claim.clone());
+        self.claims.push(household.clone());
         Ok(())
     }
 
-    fn joined(&mut self) -> Result<(), VaultFault> {
-        self.joins += 1;
-        Ok(())
-    }
-
-    fn set_generation(&mut self, generation: u64) -> Result<(), VaultFault> {
-        self.generations.push(generation);
+    fn save(&mut self, household: &Household, generation: u64) -> Result<(), VaultFault> {
+        if self.broken {
+            return Err(VaultFault);
+        }
+        self.saves.push((household.clone(), generation));
         Ok(())
     }
 }
@@ -106,6 +111,9 @@ fn record(seed: u64, name: &str, role: Role) -> ControllerRecord {
         credentials: CtlrCredentials::random(&mut rng),
         epoch: 0,
         master: MasterKey::from_stored(Secret::random(&mut rng)),
+        key_age: KeyAge::default(),
+        next: None,
+        left_s: None,
     }
 }
 
@@ -113,7 +121,7 @@ impl Bench {
     fn new(household: Option<Household>) -> Self {
         let (mut outlet, mut vault, mut rng) = (TestOutlet::default(), TestVault::default(), Counter::new(1000));
         let now = Micros::ZERO;
-        let stored = Stored { identity: identity(), generation: 7, household };
+        let stored = Stored { identity: identity(), generation: 7, household, wiping: false, outlet: None };
         let start = Start { stored, boot: BOOT, outlet: OutletState::Off, clouds: vec![cloud()] };
         let thing = Thing::start(start, now, &mut Ports { outlet: &mut outlet, vault: &mut vault, rng: &mut rng })
             .expect("its own identity");
@@ -122,12 +130,11 @@ impl Bench {
 
     /// A thing at home with these controllers, each with a session of its own.
     fn at_home(controllers: Vec<ControllerRecord>) -> Self {
-        let mut bench = Self::new(Some(Household {
-            name: "lamp".parse().expect("valid"),
-            network: network(),
-            joined_once: true,
-            controllers: controllers.clone(),
-        }));
+        let mut household = Household::founded(controllers[0].clone(), network(), None);
+        household.name = "lamp".parse().expect("valid");
+        household.joined_once = true;
+        household.controllers = controllers.clone();
+        let mut bench = Self::new(Some(household));
         bench.wifi(WifiEvent::Joined);
         for (session, controller) in (1..).zip(&controllers) {
             let psk_id = controller.master.epoch(&bench.thing.id(), &controller.cid, 0).psk_id;
@@ -218,7 +225,7 @@ impl Hand {
     }
 
     fn command_at(&mut self, on: bool, boot: Boot, ts: Micros) -> Vec<u8> {
-        self.seal(&Operation::OutletSet { on }.command(boot, ts))
+        self.seal(&Operation::outlet(on).command(boot, ts))
     }
 
     fn seal(&mut self, text: &[u8]) -> Vec<u8> {

@@ -130,9 +130,9 @@ fn who_knows_the_passcode_becomes_the_owner() {
     assert_eq!(json::read(opened.bytes()), Ok(BindDone { n: Number }));
 
     let [claim] = &bench.vault.claims[..] else { panic!("one claim") };
-    assert_eq!((claim.owner.role, claim.owner.name.as_str()), (Role::Owner, "Ana"));
-    assert_eq!((claim.owner.spki, &claim.network), (pairing.key.spki(), &network()));
-    assert_eq!(claim.owner.master, pairing.keys().master);
+    assert_eq!((claim.controllers[0].role, claim.controllers[0].name.as_str()), (Role::Owner, "Ana"));
+    assert_eq!((claim.controllers[0].spki, &claim.network), (pairing.key.spki(), &network()));
+    assert_eq!(claim.controllers[0].master, pairing.keys().master);
     assert!(bench.thing.is_claimed());
 
     // M9 has arrived: the access point closes, and only the owner's keys are admitted.
@@ -143,7 +143,7 @@ fn who_knows_the_passcode_becomes_the_owner() {
         panic!("{actions:?}")
     };
     assert_eq!(admitted.len(), 1);
-    assert_eq!(admitted[0].publish, bench.vault.claims[0].owner.topic.c2t());
+    assert_eq!(admitted[0].publish, bench.vault.claims[0].controllers[0].topic.c2t());
     assert_eq!(*joined, network());
 }
 

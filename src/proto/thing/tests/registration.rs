@@ -122,7 +122,7 @@ fn a_hostile_cloud_server_moves_nothing_but_the_registration() {
     // Held back for half a minute, it is worth nothing.
     bench.wait(31_000_000);
     assert_eq!(bench.hear_cloud(&hand.topic(), &command), Verdict::Stale(Stale::TooOld));
-    assert!(bench.outlet.switched.is_empty() && bench.vault.generations.is_empty());
+    assert!(bench.outlet.switched.is_empty() && bench.vault.generations().is_empty());
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_thing_that_was_cloned_says_so_and_goes_beyond_its_clone_once_an_hour() {
     bench.link_up();
     bench.actions();
     let _ = bench.hear_cloud(&down(&bench), &error(7));
-    assert_eq!(bench.vault.generations, [41]);
+    assert_eq!(bench.vault.generations(), [41]);
     assert_eq!(bench.registered().generation, 41);
     let _ = bench.hear_cloud(&down(&bench), &error(41));
     assert_eq!((bench.cloud_state(), bench.actions()), (CloudState::Clone, Vec::new()));
@@ -160,7 +160,7 @@ fn a_thing_that_was_cloned_says_so_and_goes_beyond_its_clone_once_an_hour() {
     assert_eq!(bench.now.since(before).as_secs(), 3600);
     assert_eq!(bench.registered().generation, 41);
     let _ = bench.hear_cloud(&down(&bench), &error(41));
-    assert_eq!(bench.vault.generations, [41, 42]);
+    assert_eq!(bench.vault.generations(), [41, 42]);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_server_cannot_use_up_the_generations() {
     let error = RegErr { generation: json::MAX_INTEGER - 1, of: 7, rc: ReturnCode::Stale };
     let _ = bench.hear_cloud(&down(&bench), &json::encode(&error));
     assert_eq!(bench.actions(), []);
-    assert!(bench.vault.generations.is_empty());
+    assert!(bench.vault.generations().is_empty());
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_list_that_is_called_none_is_no_sign_of_a_clone() {
     let error = json::encode(&RegErr { generation: 0, of: 7, rc: ReturnCode::BadRequest });
     let _ = bench.hear_cloud(&down(&bench), &error);
     assert_eq!(bench.cloud_state(), CloudState::Down(CloudFailure::Refused));
-    assert!(bench.vault.generations.is_empty());
+    assert!(bench.vault.generations().is_empty());
 }
 
 #[test]

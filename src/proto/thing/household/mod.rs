@@ -4,71 +4,45 @@
 //! The way of one command, each step a type that the next one needs:
 //! `Sealed -> Opened -> Request -> Fresh -> Authorized -> answer`.
 
-use std::collections::BTreeSet;
+mod act;
+mod change;
+mod controller;
+mod home;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_core::CryptoRng;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::act::{Done, authorize};
+use self::controller::Controller;
+use self::home::Home;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming, News};
-use crate::proto::action::{Action, Admission, Fault, Path, Screen, SessionId, WifiEvent};
+use crate::proto::action::{Action, Path, SessionId};
 use crate::proto::envelope::{MAX_JWE_BYTES, Opened, Sealed};
-use crate::proto::freshness::{Fresh, Freshness};
 use crate::proto::id::{RequestId, ThingId};
-use crate::proto::keys::EpochKeys;
-use crate::proto::message::{
-    EVENT_STATE, Event, Operation, OutletState, Request, Requested, Response, ReturnCode, State, SwitchedBy,
-};
+use crate::proto::message::{EVENT_STATE, Event, Request, Response, ReturnCode, State};
+use crate::proto::operation::Requested;
 use crate::proto::pairing::message::CloudServer;
-use crate::proto::port::{OutletFault, Ports};
+use crate::proto::port::Ports;
 use crate::proto::record::{ControllerRecord, Household};
 use crate::proto::registration::Entry;
-use crate::proto::secret::SecretString;
 use crate::proto::time::Micros;
-use crate::proto::user::{Name, Role};
-use crate::proto::wifi::HomeNetwork;
 
 /// Sessions of one controller at a time: a phone, a terminal that watches, one that is closing.
 pub(super) const MAX_CONTROLLER_SESSIONS: usize = 4;
-/// The first wait before the home network is tried again; it doubles up to [`MAX_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-/// The longest such wait.
-const MAX_RETRY: Duration = Duration::from_secs(60);
-
 /// A claimed thing's people and its way home.
 pub(super) struct HouseholdState {
-    name: Name,
-    network: HomeNetwork,
-    joined_once: bool,
+    /// What is durable.
+    household: Household,
+    /// What follows from it, controller by controller in the same order.
     controllers: Vec<Controller>,
     home: Home,
     /// What was sealed last: room that the next message uses again.
     jwe: Vec<u8>,
-}
-
-/// Where the radio stands.
-enum Home {
-    /// On the way.
-    Joining { retry: Duration },
-    /// Waits before it tries again.
-    Waiting { until: Micros, retry: Duration },
-    /// There.
-    Online,
-}
-
-/// One controller, ready to be talked to.
-struct Controller {
-    record: ControllerRecord,
-    keys: EpochKeys,
-    psk_identity: String,
-    c2t: String,
-    t2c: Arc<str>,
-    freshness: Freshness,
-    sessions: BTreeSet<SessionId>,
 }
 
 /// Who asks, and by which way.
@@ -107,132 +81,26 @@ fn clouds(registrar: &Registrar) -> Option<Box<RawValue>> {
     Some(serde_json::value::to_raw_value(&StatusResult { clouds }).expect("a map with string keys"))
 }
 
-/// A command that its sender's role allows; only [`authorize`] makes one.
-#[must_use]
-struct Authorized(Operation);
-
-/// Who may do what (protocol section 9). Takes the proof of freshness, so that the order holds.
-fn authorize(_: Fresh, operation: Operation, role: Role) -> Result<Authorized, ReturnCode> {
-    if role >= operation.least_role() { Ok(Authorized(operation)) } else { Err(ReturnCode::Forbidden) }
-}
-
-/// Does what `by` asked for.
-fn act(
-    core: &mut Core,
-    by: &ControllerRecord,
-    Authorized(operation): Authorized,
-    now: Micros,
-    ports: &mut Ports<'_>,
-) -> Result<News, ReturnCode> {
-    match operation {
-        Operation::OutletSet { on } => core
-            .switch(OutletState::from_on(on), SwitchedBy::User, Some(&by.name), now, ports.outlet)
-            .map_err(|OutletFault| ReturnCode::Storage),
-    }
-}
-
-impl Controller {
-    fn new(core: &Core, record: ControllerRecord) -> Self {
-        let keys = record.master.epoch(&core.identity.id(), &record.cid, record.epoch);
-        Self {
-            psk_identity: keys.psk_id.to_string(),
-            c2t: record.topic.c2t(),
-            t2c: record.topic.t2c().into(),
-            freshness: Freshness::default(),
-            sessions: BTreeSet::new(),
-            keys,
-            record,
-        }
-    }
-
-    fn admission(&self) -> Admission {
-        let credentials = &self.record.credentials;
-        Admission {
-            psk_identity: self.psk_identity.clone(),
-            psk: self.keys.psk.clone(),
-            login: Some((
-                credentials.user.expose().to_owned(),
-                SecretString::new(credentials.password.expose().to_owned()),
-            )),
-            publish: self.c2t.clone(),
-            subscribe: self.t2c.to_string(),
-            max_sessions: MAX_CONTROLLER_SESSIONS,
-        }
-    }
-}
-
 impl HouseholdState {
     pub(super) fn new(core: &Core, household: Household) -> Self {
+        let thing = core.identity.id();
         Self {
-            controllers: household.controllers.into_iter().map(|record| Controller::new(core, record)).collect(),
-            name: household.name,
-            network: household.network,
-            joined_once: household.joined_once,
-            home: Home::Joining { retry: FIRST_RETRY },
+            controllers: household.controllers.iter().map(|record| Controller::new(&thing, record)).collect(),
+            household,
+            home: Home::new(),
             jwe: Vec::with_capacity(MAX_JWE_BYTES),
         }
     }
 
-    /// Admits the household's controllers and nobody else, and joins the home network (SecT STEP 8).
-    pub(super) fn go_home(&mut self, core: &mut Core) {
-        core.actions.push_back(Action::Admit(self.controllers.iter().map(Controller::admission).collect()));
-        self.join(core, FIRST_RETRY);
+    /// What is durable of it.
+    pub(super) fn record(&self) -> &Household {
+        &self.household
     }
 
-    fn join(&mut self, core: &mut Core, retry: Duration) {
-        self.home = Home::Joining { retry };
-        core.actions.push_back(Action::Show(Screen::Joining { ssid: self.network.ssid.clone() }));
-        core.actions.push_back(Action::JoinNetwork(self.network.clone()));
-    }
-
-    pub(super) fn handle_wifi(&mut self, core: &mut Core, event: WifiEvent, now: Micros, ports: &mut Ports<'_>) {
-        match event {
-            WifiEvent::Joined => {
-                // A store that fails here costs nothing: the next join tries again.
-                if !self.joined_once && ports.vault.joined().is_ok() {
-                    self.joined_once = true;
-                }
-                self.home = Home::Online;
-                self.show(core);
-            }
-            WifiEvent::JoinFailed(reason) => {
-                let retry = match self.home {
-                    Home::Joining { retry } | Home::Waiting { retry, .. } => retry,
-                    Home::Online => FIRST_RETRY,
-                };
-                self.home = Home::Waiting { until: now.after(retry), retry: (retry * 2).min(MAX_RETRY) };
-                let ssid = self.network.ssid.clone();
-                core.actions.push_back(Action::Show(Screen::JoinFailed { ssid, reason }));
-            }
-            WifiEvent::Lost => {
-                self.home = Home::Joining { retry: FIRST_RETRY };
-                core.actions.push_back(Action::Show(Screen::Joining { ssid: self.network.ssid.clone() }));
-            }
-            WifiEvent::AccessPointFailed => core.actions.push_back(Action::Show(Screen::Fault(Fault::Radio))),
-            WifiEvent::AccessPointUp => {}
-        }
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Micros> {
-        match self.home {
-            Home::Waiting { until, .. } => Some(until),
-            Home::Joining { .. } | Home::Online => None,
-        }
-    }
-
-    pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Micros) {
-        if let Home::Waiting { until, retry } = self.home
-            && now >= until
-        {
-            self.join(core, retry);
-        }
-    }
-
-    pub(super) fn show(&self, core: &mut Core) {
-        if let Home::Online = self.home {
-            let screen = Screen::Online { name: self.name.clone(), outlet: core.outlet.state };
-            core.actions.push_back(Action::Show(screen));
-        }
+    /// From now on the household's controllers and nobody else may open a session.
+    fn admit(&self, core: &mut Core) {
+        let pairs = self.controllers.iter().zip(&self.household.controllers);
+        core.actions.push_back(Action::Admit(pairs.map(|(controller, record)| controller.admission(record)).collect()));
     }
 
     pub(super) fn handle_session_opened(&mut self, session: SessionId, psk_identity: &str) {
@@ -251,7 +119,7 @@ impl HouseholdState {
     pub(super) fn handle_publish(
         &mut self,
         core: &mut Core,
-        registrar: &Registrar,
+        registrar: &mut Registrar,
         Incoming { from: path, topic, payload }: Incoming<'_, Path>,
         now: Micros,
         ports: &mut Ports<'_>,
@@ -269,7 +137,7 @@ impl HouseholdState {
     fn handle_opened(
         &mut self,
         core: &mut Core,
-        registrar: &Registrar,
+        registrar: &mut Registrar,
         asker: Asker,
         opened: &Opened,
         now: Micros,
@@ -301,16 +169,22 @@ impl HouseholdState {
             }
         };
         // From here the message is accepted: exactly one answer, kept whatever it says.
+        let role = self.household.controllers[index].role;
         let outcome = match requested {
             Requested::Unknown => Err(ReturnCode::Unsupported),
-            Requested::Known(operation) => authorize(fresh, operation, controller.record.role)
-                .and_then(|authorized| act(core, &controller.record, authorized, now, ports)),
+            Requested::Known(operation) => authorize(fresh, operation, role)
+                .and_then(|authorized| self.act(core, registrar, asker, authorized, now, ports)),
         };
-        let code = outcome.err().unwrap_or(ReturnCode::Ok);
-        let answer = self.seal_answer(core, index, reply(code), now, ports.rng);
+        let (code, Done { result, news, after }) = match outcome {
+            Ok(done) => (ReturnCode::Ok, done),
+            Err(code) => (code, Done::default()),
+        };
+        let reply = Reply { result: result.as_deref(), ..reply(code) };
+        let answer = self.seal_answer(core, index, reply, now, ports.rng);
         self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
-        if outcome == Ok(News::Yes) {
+        self.finish(core, registrar, after, now);
+        if news == News::Yes {
             self.tell_everybody(core, registrar, Some(asker), now, ports.rng);
             self.show(core);
         }
@@ -357,8 +231,8 @@ impl HouseholdState {
 
     /// What the server at `cloud` must know of each controller (SecT STEP 9).
     pub(super) fn entries(&self, thing: &ThingId, cloud: &CloudServer) -> Vec<Entry> {
-        let entry = |one: &Controller| Entry::of(&one.record.topic, &one.record.credentials, thing, &cloud.pin);
-        self.controllers.iter().map(entry).collect()
+        let entry = |one: &ControllerRecord| Entry::of(&one.topic, &one.credentials, thing, &cloud.pin);
+        self.household.controllers.iter().map(entry).collect()
     }
 
     /// The topics that controllers publish to.
@@ -409,7 +283,7 @@ impl HouseholdState {
             by: core.outlet.by,
             who: core.outlet.who.clone(),
             since: core.outlet.since,
-            name: self.name.clone(),
+            name: self.household.name.clone(),
         }
     }
 }

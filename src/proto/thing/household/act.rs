@@ -1,0 +1,88 @@
+//! What each operation does. An operation is accepted, allowed, done, answered, and then what the answer
+//! must not wait for, or must come before, follows.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::change::Staged;
+use super::{Asker, HouseholdState};
+use crate::proto::freshness::Fresh;
+use crate::proto::message::{ReturnCode, SwitchedBy};
+use crate::proto::operation::Operation;
+use crate::proto::port::{OutletFault, Ports};
+use crate::proto::thing::registrar::Registrar;
+use crate::proto::thing::{Core, News};
+use crate::proto::time::Micros;
+use crate::proto::user::Role;
+
+/// A command that its sender's role allows; only [`authorize`] makes one.
+#[must_use]
+pub(super) struct Authorized(Operation);
+
+/// Who may do what (protocol section 9). Takes the proof of freshness, so that the order holds.
+pub(super) fn authorize(_: Fresh, operation: Operation, role: Role) -> Result<Authorized, ReturnCode> {
+    if role >= operation.least_role() { Ok(Authorized(operation)) } else { Err(ReturnCode::Forbidden) }
+}
+
+/// What an operation came to.
+#[derive(Default)]
+pub(super) struct Done {
+    /// What the answer gives back.
+    pub(super) result: Option<Box<RawValue>>,
+    /// Whether everybody is told the new state, once the answer is out.
+    pub(super) news: News,
+    /// What follows the answer, in this order.
+    pub(super) after: Vec<After>,
+}
+
+/// What follows an answer.
+#[expect(dead_code)]
+pub(super) enum After {
+    /// What was persisted takes effect, after an answer to somebody who is not in it any more.
+    Adopt(Staged),
+}
+
+impl Done {
+    /// With something to give back.
+    #[expect(dead_code)]
+    pub(super) fn with(result: &impl Serialize) -> Self {
+        let result = serde_json::value::to_raw_value(result).expect("results are maps with string keys");
+        Self { result: Some(result), ..Self::default() }
+    }
+}
+
+impl HouseholdState {
+    /// Does what a command asks for.
+    pub(super) fn act(
+        &mut self,
+        core: &mut Core,
+        registrar: &mut Registrar,
+        asker: Asker,
+        Authorized(operation): Authorized,
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) -> Result<Done, ReturnCode> {
+        let record = &self.household.controllers[asker.index];
+        match operation {
+            Operation::OutletSet(wanted) => core
+                .switch(wanted.state(), SwitchedBy::User, Some(&record.name), now, ports.outlet)
+                .map(|news| Done { news, ..Done::default() })
+                .map_err(|OutletFault| ReturnCode::Storage),
+            Operation::NameSet(wanted) => {
+                let staged = self.persist(registrar, ports, |household| household.name = wanted.name)?;
+                self.adopt(core, registrar, staged, now);
+                Ok(Done { news: News::Yes, ..Done::default() })
+            }
+            _ => Err(ReturnCode::Unsupported),
+        }
+    }
+
+    /// What was left to do once the answer is out.
+    pub(super) fn finish(&mut self, core: &mut Core, registrar: &mut Registrar, after: Vec<After>, now: Micros) {
+        for after in after {
+            match after {
+                After::Adopt(staged) => self.adopt(core, registrar, staged, now),
+            }
+        }
+    }
+}

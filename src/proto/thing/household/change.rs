@@ -1,0 +1,80 @@
+//! Changes of what outlives a power cut: first one transaction, then the memory follows it.
+//!
+//! The two steps are apart because an answer may have to go out between them, sealed for somebody who is
+//! not in the household any more.
+
+use super::HouseholdState;
+use super::controller::Controller;
+use crate::proto::action::Action;
+use crate::proto::credential::CtlrCredentials;
+use crate::proto::message::ReturnCode;
+use crate::proto::port::Ports;
+use crate::proto::record::{ControllerRecord, Household, NextTopic};
+use crate::proto::thing::Core;
+use crate::proto::thing::registrar::Registrar;
+use crate::proto::time::Micros;
+use crate::proto::topic::TToken;
+
+/// A household that is durable and not in effect yet.
+#[must_use]
+pub(super) struct Staged {
+    household: Household,
+    generation: u64,
+}
+
+impl HouseholdState {
+    /// Makes a changed household durable. [`Self::adopt`] must follow before anything else is asked of it.
+    ///
+    /// Where the change touches who may use which topic, the registration gets a new generation in the same
+    /// transaction (SecT STEP 9).
+    pub(super) fn persist(
+        &self,
+        registrar: &Registrar,
+        ports: &mut Ports<'_>,
+        change: impl FnOnce(&mut Household),
+    ) -> Result<Staged, ReturnCode> {
+        let mut household = self.household.clone();
+        change(&mut household);
+        let same = accounts(&household.controllers).eq(accounts(&self.household.controllers));
+        let generation = if same { registrar.generation } else { registrar.next_generation() };
+        ports.vault.save(&household, generation).map_err(|_| ReturnCode::Storage)?;
+        Ok(Staged { household, generation })
+    }
+
+    /// Brings what is durable into effect: keys, admissions, sessions and registration.
+    ///
+    /// A place in the list of controllers that was taken before is void.
+    pub(super) fn adopt(&mut self, core: &mut Core, registrar: &mut Registrar, staged: Staged, now: Micros) {
+        let Staged { household, generation } = staged;
+        let thing = core.identity.id();
+        let (mut before, mut after) = (std::mem::take(&mut self.controllers), Vec::new());
+        for record in &household.controllers {
+            let known = before.iter().position(|controller| controller.cid == record.cid);
+            after.push(match known.map(|place| before.swap_remove(place)) {
+                Some(mut controller) => {
+                    let earlier = self.household.controllers.iter().find(|earlier| earlier.cid == record.cid);
+                    if earlier != Some(record) {
+                        controller.follow(&thing, record);
+                    }
+                    controller
+                }
+                None => Controller::new(&thing, record),
+            });
+        }
+        (self.controllers, self.household) = (after, household);
+        self.admit(core);
+        let gone = before.into_iter().flat_map(|controller| controller.sessions);
+        core.actions.extend(gone.map(Action::EndSession));
+        if generation != registrar.generation {
+            registrar.generation = generation;
+            registrar.declare_everywhere(core, now, |cloud| self.entries(&thing, cloud));
+        }
+    }
+}
+
+/// What a cloud server knows of each controller.
+fn accounts(controllers: &[ControllerRecord]) -> impl Iterator<Item = Account<'_>> {
+    controllers.iter().map(|record| (&record.topic, &record.credentials, record.next.as_ref()))
+}
+
+type Account<'a> = (&'a TToken, &'a CtlrCredentials, Option<&'a NextTopic>);
