@@ -67,7 +67,7 @@ enum Phase {
     /// Nobody's: who reads the passcode becomes the owner.
     Unclaimed(AccessPoint),
     /// Somebody's; `handover` is the access point whose last message is still on its way.
-    Claimed { household: HouseholdState, handover: Option<AccessPoint> },
+    Claimed { household: Box<HouseholdState>, handover: Option<AccessPoint> },
 }
 
 /// What a start of the daemon brings along.
@@ -141,7 +141,7 @@ impl Thing {
         let phase = match start.stored.household {
             None => Phase::Unclaimed(AccessPoint::open(&mut core, now, ports.rng)),
             Some(household) => {
-                let mut household = HouseholdState::new(&core, household);
+                let mut household = Box::new(HouseholdState::new(&core, household));
                 household.go_home(&mut core);
                 Phase::Claimed { household, handover: None }
             }
@@ -386,7 +386,7 @@ impl Thing {
 
     /// M9 is out; the access point stays until it has arrived.
     fn become_claimed(&mut self, household: Household) {
-        let household = HouseholdState::new(&self.core, household);
+        let household = Box::new(HouseholdState::new(&self.core, household));
         let asleep = Phase::Claimed { household, handover: None };
         if let Phase::Unclaimed(access_point) = std::mem::replace(&mut self.phase, asleep)
             && let Phase::Claimed { handover, .. } = &mut self.phase
