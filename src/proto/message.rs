@@ -212,6 +212,9 @@ impl Body for Event<'_> {
 /// The kind of the event that tells every controller the new state.
 pub const EVENT_STATE: &str = "state";
 
+/// The kinds of the events that tell a controller something beyond the state (protocol section 6.5).
+pub const EVENTS_TOLD: [&str; 7] = ["joined", "left", "wifi", "rekey.due", "invite.reuse", "clone", "tamper"];
+
 /// What a controller may send, as the thing reads it.
 #[derive(Debug)]
 pub enum Request {

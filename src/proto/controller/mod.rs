@@ -33,7 +33,7 @@ use super::envelope::{Opened, Sealed};
 use super::id::{Boot, Nonce};
 use super::json::{self, Body};
 use super::keys::EpochKeys;
-use super::message::{EVENT_STATE, Event, Response, ReturnCode, State, Status};
+use super::message::{EVENT_STATE, EVENTS_TOLD, Event, Response, ReturnCode, State, Status};
 use super::operation::Operation;
 use super::time::Micros;
 
@@ -84,6 +84,14 @@ struct Held {
     boot: Boot,
     ts: Micros,
     state: State,
+    told: Option<Told>,
+}
+
+/// What an event says beyond the state.
+#[derive(Debug)]
+struct Told {
+    k: &'static str,
+    d: Option<String>,
 }
 
 /// The newest state, and when the thing said it.
@@ -296,7 +304,7 @@ impl Controller {
         let result = response.r.map(|r| r.get().to_owned());
         self.events.push_back(ControllerEvent::Status { handle, rc: response.rc, state, result, round_trip, path });
         if let Some(held) = held {
-            let verdict = self.judge(held.boot, held.ts, held.state, now);
+            let verdict = self.judge(held.boot, held.ts, held.state, held.told, now);
             self.counts.count(verdict);
         }
     }
@@ -316,29 +324,36 @@ impl Controller {
     }
 
     fn handle_event(&mut self, event: Event<'_>, now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
-        if event.k != EVENT_STATE {
-            return Verdict::Ignored(Ignored::EventUnknown);
-        }
+        let told = match EVENTS_TOLD.into_iter().find(|k| *k == event.k) {
+            Some(k) => Some(Told { k, d: event.d.map(|d| d.get().to_owned()) }),
+            None if event.k == EVENT_STATE => None,
+            None => return Verdict::Ignored(Ignored::EventUnknown),
+        };
         match self.clock.estimate(now) {
-            Some((boot, _)) if boot == event.boot => self.judge(event.boot, event.ts, event.st, now),
+            Some((boot, _)) if boot == event.boot => self.judge(event.boot, event.ts, event.st, told, now),
             _ if self.held.is_some() || self.clock.has_left(event.boot) => Verdict::Ignored(Ignored::EventOfOtherBoot),
             _ => {
                 let question = self.ask(now, rng);
-                self.held = Some(Held { question, boot: event.boot, ts: event.ts, state: event.st });
+                self.held = Some(Held { question, boot: event.boot, ts: event.ts, state: event.st, told });
                 Verdict::Held
             }
         }
     }
 
     /// Judges an event by what is known now.
-    fn judge(&mut self, boot: Boot, ts: Micros, state: State, now: Micros) -> Verdict {
+    fn judge(&mut self, boot: Boot, ts: Micros, state: State, told: Option<Told>, now: Micros) -> Verdict {
         let Some((_, estimate)) = self.clock.estimate(now).filter(|(known, _)| *known == boot) else {
             return Verdict::Ignored(Ignored::EventOfOtherBoot);
         };
         match self.filter.judge(boot, ts, estimate) {
             Ok(()) => {
-                if self.show(boot, ts, &state) {
+                let changed = self.shown.as_ref().is_none_or(|shown| shown.state != state);
+                // Any event carries the state; only one that tells nothing else is news when that is the same.
+                if self.show(boot, ts, &state) && (changed || told.is_none()) {
                     self.events.push_back(ControllerEvent::StateChanged { state, ts });
+                }
+                if let Some(Told { k, d }) = told {
+                    self.events.push_back(ControllerEvent::Told { k, d });
                 }
                 Verdict::Event
             }

@@ -102,4 +102,11 @@ pub enum ControllerEvent {
         /// Since when, in thing time.
         ts: Micros,
     },
+    /// The thing tells that something happened beyond its state.
+    Told {
+        /// What kind: one of [`EVENTS_TOLD`](crate::proto::message::EVENTS_TOLD).
+        k: &'static str,
+        /// What it says about it, as JSON text, where it does.
+        d: Option<String>,
+    },
 }

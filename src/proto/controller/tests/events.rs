@@ -140,3 +140,24 @@ fn an_event_of_an_unknown_kind_is_ignored() {
     assert_eq!(pair.give(Path::Local, &event), Verdict::Ignored(Ignored::EventUnknown));
     pair.expect_nothing();
 }
+
+#[test]
+fn an_event_that_tells_something_counts_once_and_shows_no_state_that_is_shown() {
+    let mut pair = Pair::acquainted();
+    let event = pair.thing.event("invite.reuse", pair.clock);
+    assert_eq!(pair.give(Path::Local, &event), Verdict::Event);
+    assert_eq!(pair.events(), [ControllerEvent::Told { k: "invite.reuse", d: None }]);
+    assert_eq!(pair.give(Path::Cloud, &event), Verdict::Ignored(Ignored::EventRepeated));
+    pair.expect_nothing();
+
+    // A held one keeps what it tells until it is judged.
+    pair.thing.boot(pair.clock);
+    pair.pass(SECOND);
+    let held = pair.thing.event("rekey.due", pair.clock);
+    assert_eq!(pair.give(Path::Local, &held), Verdict::Held);
+    let question = pair.sent_one();
+    let answer = pair.thing.handle(&question.payload, pair.clock).expect("an answer");
+    assert_eq!(pair.give(Path::Local, &answer), Verdict::Answer);
+    let told = pair.told(question.handle, Duration::ZERO);
+    assert_eq!(pair.events(), [told, ControllerEvent::Told { k: "rekey.due", d: None }]);
+}

@@ -225,7 +225,7 @@ impl Run {
                     assert_eq!(self.questions.insert(handle, now), None, "a question ended twice");
                     continue;
                 }
-                ControllerEvent::BothPaths { .. } => continue,
+                ControllerEvent::BothPaths { .. } | ControllerEvent::Told { .. } => continue,
                 ControllerEvent::StateChanged { state, ts } => {
                     assert_eq!(self.controller.state(), Some((&state, ts)), "an older state was shown");
                     continue;
