@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod aead;
+pub mod calendar;
 pub mod certificate;
 pub mod cloud;
 pub mod controller;
