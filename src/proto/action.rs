@@ -158,6 +158,15 @@ pub enum Screen {
         /// What the load has.
         outlet: OutletState,
     },
+    /// The access point of a claimed thing: its owners can correct the home network (protocol section 7.6).
+    Maintenance {
+        /// The access point's name.
+        ssid: String,
+        /// Its passphrase; it claims nothing.
+        passcode: Passcode,
+        /// How long it stays open.
+        left: Duration,
+    },
     /// Something is broken that needs a person.
     Fault(Fault),
 }

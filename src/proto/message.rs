@@ -211,6 +211,8 @@ impl Body for Event<'_> {
 
 /// The kind of the event that tells every controller the new state.
 pub const EVENT_STATE: &str = "state";
+/// The kind of the event that tells the owners whether another home network was kept.
+pub const EVENT_WIFI: &str = "wifi";
 
 /// The kinds of the events that tell a controller something beyond the state (protocol section 6.5).
 pub const EVENTS_TOLD: [&str; 7] = ["joined", "left", "wifi", "rekey.due", "invite.reuse", "clone", "tamper"];

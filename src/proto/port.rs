@@ -4,6 +4,7 @@ use rand_core::CryptoRng;
 use thiserror::Error;
 
 use super::message::OutletState;
+use super::operation::result::NetworkItem;
 use super::record::Household;
 
 /// The power relay.
@@ -50,12 +51,20 @@ pub trait Vault {
 #[error("the store failed")]
 pub struct VaultFault;
 
+/// What the radio knows without being asked to look: it cannot look around while it is an access point.
+pub trait Air {
+    /// The networks that it saw last, in any order.
+    fn seen(&self) -> Vec<NetworkItem>;
+}
+
 /// The ports together, as the shell lends them for one call.
 pub struct Ports<'a> {
     /// The power relay.
     pub outlet: &'a mut dyn Outlet,
     /// The durable store.
     pub vault: &'a mut dyn Vault,
+    /// The radio's memory.
+    pub air: &'a dyn Air,
     /// The operating system's random numbers.
     pub rng: &'a mut dyn CryptoRng,
 }

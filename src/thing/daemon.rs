@@ -104,7 +104,7 @@ struct Daemon<'a> {
 /// Lends the machine its ports without lending it the daemon.
 macro_rules! ports {
     ($daemon:ident) => {
-        &mut Ports { outlet: &mut $daemon.outlet, vault: &mut $daemon.store, rng: &mut $daemon.rng }
+        &mut Ports { outlet: &mut $daemon.outlet, vault: &mut $daemon.store, air: &$daemon.wifi, rng: &mut $daemon.rng }
     };
 }
 
@@ -131,7 +131,7 @@ impl<'a> Daemon<'a> {
         let names = AnnouncedNames::random(&mut rng);
         let start =
             Start { stored, boot: Boot::random(&mut rng), outlet: outlet_state, clouds: clouds.for_controllers() };
-        let mut ports = Ports { outlet: &mut outlet, vault: &mut store, rng: &mut rng };
+        let mut ports = Ports { outlet: &mut outlet, vault: &mut store, air: &wifi, rng: &mut rng };
         let thing = Thing::start(start, clock.now(), &mut ports).context("the thing's own certificate is damaged")?;
         info!(thing = %thing.id(), claimed = thing.is_claimed(), "started");
         Ok(Self {
@@ -188,12 +188,15 @@ impl<'a> Daemon<'a> {
                     info!(target: "audit", thing = %self.thing.id(), "claimed by its first owner");
                 }
             }
-            ServerEvent::Acknowledged { session } => self.thing.handle_acknowledged(session.into()),
+            ServerEvent::Acknowledged { session } => {
+                self.thing.handle_acknowledged(session.into(), self.clock.now());
+            }
             ServerEvent::Closed { session } => {
                 self.thing.handle_session_closed(session.into(), self.clock.now(), ports!(self));
             }
-            // What is sent before somebody subscribes is lost, and its sender asks again.
-            ServerEvent::Subscribed { .. } => {}
+            ServerEvent::Subscribed { session } => {
+                self.thing.handle_subscribed(session.into(), self.clock.now(), ports!(self));
+            }
         }
     }
 
@@ -391,6 +394,7 @@ fn status(screen: &Screen) -> &'static str {
         Screen::Joining { .. } => "joining the home network",
         Screen::JoinFailed { .. } => "the home network cannot be joined",
         Screen::Online { .. } => "online",
+        Screen::Maintenance { .. } => "maintenance: its owners can correct the home network",
         Screen::Fault(_) => "fault: see the display",
     }
 }

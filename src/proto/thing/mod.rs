@@ -10,12 +10,14 @@ mod access_point;
 mod household;
 mod registrar;
 mod verdict;
+mod window;
 
 use std::collections::VecDeque;
 
 use access_point::AccessPoint;
 use household::HouseholdState;
 use registrar::{Answered, Registrar};
+use window::Window;
 
 use super::action::{Action, CloudFailure, Fault, Path, Press, Screen, ServerId, SessionId, WifiEvent};
 use super::certificate::{CertificateError, ThingIdentity};
@@ -23,7 +25,7 @@ use super::id::{Boot, ThingId};
 use super::message::{OutletState, SwitchedBy};
 use super::pairing::message::CloudServer;
 use super::port::{Outlet, OutletFault, Ports};
-use super::record::{Household, Stored};
+use super::record::Stored;
 use super::time::Micros;
 use super::user::Name;
 
@@ -67,7 +69,7 @@ enum Phase {
     /// Nobody's: who reads the passcode becomes the owner.
     Unclaimed(AccessPoint),
     /// Somebody's; `handover` is the access point whose last message is still on its way.
-    Claimed { household: Box<HouseholdState>, handover: Option<AccessPoint> },
+    Claimed { household: Box<HouseholdState>, handover: Option<Window> },
 }
 
 /// What a start of the daemon brings along.
@@ -142,7 +144,7 @@ impl Thing {
             None => Phase::Unclaimed(AccessPoint::open(&mut core, now, ports.rng)),
             Some(household) => {
                 let mut household = Box::new(HouseholdState::new(&core, household));
-                household.go_home(&mut core);
+                household.go_home(&mut core, now);
                 Phase::Claimed { household, handover: None }
             }
         };
@@ -183,19 +185,26 @@ impl Thing {
             }
             Phase::Claimed { household, handover } => {
                 household.handle_session_closed(session);
-                if handover.as_mut().is_some_and(|access_point| access_point.end_handover(session)) {
-                    self.finish_handover();
+                if handover.as_ref().is_some_and(|window| window.end_handover(session)) {
+                    self.finish_handover(now);
                 }
             }
         }
     }
 
+    /// A session listens to the topic that it may listen to.
+    pub fn handle_subscribed(&mut self, session: SessionId, now: Micros, ports: &mut Ports<'_>) {
+        if let Phase::Claimed { household, .. } = &mut self.phase {
+            household.handle_subscribed(&mut self.core, session, now, ports.rng);
+        }
+    }
+
     /// All that was sent to this session has arrived.
-    pub fn handle_acknowledged(&mut self, session: SessionId) {
-        if let Phase::Claimed { handover: Some(access_point), .. } = &mut self.phase
-            && access_point.end_handover(session)
+    pub fn handle_acknowledged(&mut self, session: SessionId, now: Micros) {
+        if let Phase::Claimed { handover: Some(window), .. } = &self.phase
+            && window.end_handover(session)
         {
-            self.finish_handover();
+            self.finish_handover(now);
         }
     }
 
@@ -211,26 +220,28 @@ impl Thing {
         let verdict = match &mut self.phase {
             Phase::Unclaimed(access_point) => {
                 let registrar = &self.registrar;
-                let (verdict, household) = access_point.handle_publish(
+                let (verdict, founded) = access_point.handle_publish(
                     &mut self.core,
                     registrar,
                     Incoming { from: session, topic, payload },
                     now,
                     ports,
                 );
-                if let Some(household) = household {
+                if let Some((household, window)) = founded {
                     self.registrar.generation = registrar.next_generation();
-                    self.become_claimed(household);
+                    // M9 is out; the access point stays until it has arrived.
+                    let household = Box::new(HouseholdState::new(&self.core, household));
+                    self.phase = Phase::Claimed { household, handover: Some(window) };
                 }
                 verdict
             }
             Phase::Claimed { household, handover } => match handover {
-                Some(access_point) if access_point.has_session(session) => access_point.handle_repeat(
+                Some(window) if window.has_session(session) => window.handle_repeat(
                     &mut self.core,
                     &self.registrar,
                     Incoming { from: session, topic, payload },
                     now,
-                    ports,
+                    ports.rng,
                 ),
                 _ => {
                     let incoming = Incoming { from: Path::Local, topic, payload };
@@ -293,6 +304,7 @@ impl Thing {
                 for topic in household.topics() {
                     self.core.actions.push_back(Action::SubscribeCloud { server, topic });
                 }
+                household.handle_registered(&mut self.core, server, now, ports.rng);
             }
             // A store that fails here costs nothing: the next hour tries again.
             Answered::Renumber { generation } if ports.vault.save(household.record(), generation).is_ok() => {
@@ -314,7 +326,7 @@ impl Thing {
         match &mut self.phase {
             Phase::Unclaimed(access_point) => access_point.handle_wifi(&mut self.core, event, now),
             Phase::Claimed { household, handover: None } => {
-                household.handle_wifi(&mut self.core, &self.registrar, event, now, ports)
+                household.handle_wifi(&mut self.core, &mut self.registrar, event, now, ports);
             }
             // The radio is still ours as an access point.
             Phase::Claimed { handover: Some(_), .. } => {}
@@ -322,6 +334,7 @@ impl Thing {
     }
 
     /// Somebody pressed the button: it toggles the load, and wakes an access point that went to sleep.
+    /// Held for 10 s on a claimed thing, it opens the access point of its maintenance (protocol section 7.6).
     pub fn handle_press(&mut self, press: Press, now: Micros, ports: &mut Ports<'_>) {
         if let Phase::Unclaimed(access_point) = &mut self.phase
             && access_point.is_asleep()
@@ -331,8 +344,12 @@ impl Thing {
         }
         match press {
             Press::Short => self.toggle(now, ports),
-            // What a long press opens on a claimed thing is not part of this version.
-            Press::Long => {}
+            Press::Long => {
+                // During the handover the access point is open already, and the owner is about to see it.
+                if let Phase::Claimed { household, handover: None } = &mut self.phase {
+                    household.open_maintenance(&mut self.core, now, ports.rng);
+                }
+            }
         }
     }
 
@@ -355,7 +372,7 @@ impl Thing {
     pub fn poll_timeout(&self) -> Option<Micros> {
         match &self.phase {
             Phase::Unclaimed(access_point) => access_point.poll_timeout(),
-            Phase::Claimed { handover: Some(access_point), .. } => access_point.poll_timeout(),
+            Phase::Claimed { handover: Some(window), .. } => window.poll_timeout(),
             Phase::Claimed { household, handover: None } => {
                 household.poll_timeout().into_iter().chain(self.registrar.poll_timeout()).min()
             }
@@ -366,13 +383,13 @@ impl Thing {
     pub fn handle_timeout(&mut self, now: Micros, ports: &mut Ports<'_>) {
         match &mut self.phase {
             Phase::Unclaimed(access_point) => access_point.handle_timeout(&mut self.core, now, ports.rng),
-            Phase::Claimed { handover: Some(access_point), .. } => {
-                if access_point.is_handover_over(now) {
-                    self.finish_handover();
+            Phase::Claimed { handover: Some(window), .. } => {
+                if window.is_handover_over(now) {
+                    self.finish_handover(now);
                 }
             }
             Phase::Claimed { household, handover: None } => {
-                household.handle_timeout(&mut self.core, now);
+                household.handle_timeout(&mut self.core, now, ports.rng);
                 let thing = self.core.identity.id();
                 self.registrar.handle_timeout(&mut self.core, now, |cloud| household.entries(&thing, cloud));
             }
@@ -384,21 +401,10 @@ impl Thing {
         self.core.actions.pop_front()
     }
 
-    /// M9 is out; the access point stays until it has arrived.
-    fn become_claimed(&mut self, household: Household) {
-        let household = Box::new(HouseholdState::new(&self.core, household));
-        let asleep = Phase::Claimed { household, handover: None };
-        if let Phase::Unclaimed(access_point) = std::mem::replace(&mut self.phase, asleep)
-            && let Phase::Claimed { handover, .. } = &mut self.phase
-        {
-            *handover = Some(access_point);
-        }
-    }
-
-    fn finish_handover(&mut self) {
+    fn finish_handover(&mut self, now: Micros) {
         if let Phase::Claimed { household, handover } = &mut self.phase {
             *handover = None;
-            household.go_home(&mut self.core);
+            household.go_home(&mut self.core, now);
         }
     }
 }

@@ -21,6 +21,10 @@ pub fn render(screen: &Screen) -> [String; 2] {
         Screen::AccessPoint { ssid, passcode, left } => {
             (spread(ssid, &minutes_seconds(*left)), passcode.expose().to_owned())
         }
+        // It looks like another one, for this passcode claims nothing.
+        Screen::Maintenance { ssid, passcode, left } => {
+            (spread(ssid, &format!("M{}", minutes_seconds(*left))), passcode.expose().to_owned())
+        }
         Screen::AccessPointOff => ("not paired".to_owned(), "press the button".to_owned()),
         Screen::Pairing { ssid } => (ssid.clone(), "pairing".to_owned()),
         Screen::Joining { ssid } => ("joining Wi-Fi".to_owned(), ssid.to_string()),
@@ -87,6 +91,15 @@ mod tests {
         assert_eq!(access_point(Duration::from_millis(58_001)), ["SecT-4F7K   0:59", "0123456789ABCDEF"]);
         assert_eq!(access_point(Duration::ZERO), ["SecT-4F7K   0:00", "0123456789ABCDEF"]);
         assert_eq!(access_point(Duration::from_secs(86_400)), ["SecT-4F7K  99:00", "0123456789ABCDEF"]);
+    }
+
+    #[test]
+    fn the_maintenance_of_an_owned_plug_is_told_from_a_plug_that_nobody_owns() {
+        let passcode: Passcode = "0123456789ABCDEF".parse().expect("a passcode");
+        let left = Duration::from_secs(600);
+        let shown = render(&Screen::Maintenance { ssid: "SecT-4F7K".into(), passcode, left });
+        assert_eq!(shown, ["SecT-4F7K M10:00", "0123456789ABCDEF"]);
+        assert_ne!(shown, access_point(left));
     }
 
     #[test]

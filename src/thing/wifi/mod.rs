@@ -1,7 +1,7 @@
 //! The radio: opens the Thing-AP (SecT STEP 1) and joins the home network (SecT STEP 8).
 //!
 //! Orders return at once and replace whatever was going on; what becomes of them comes back from
-//! [`Wifi::next`]. A radio that is slow, or asked over a bus, fits behind the same four calls.
+//! [`Wifi::next`]. A radio that is slow, or asked over a bus, fits behind the same few calls.
 
 mod simulated;
 
@@ -12,7 +12,9 @@ pub use simulated::SimulatedRadio;
 
 use super::config::{Config, WifiDriverName};
 use crate::proto::action::WifiEvent;
+use crate::proto::operation::result::NetworkItem;
 use crate::proto::passcode::Passcode;
+use crate::proto::port::Air;
 use crate::proto::wifi::HomeNetwork;
 
 /// What became of an order.
@@ -29,6 +31,14 @@ pub struct WifiReport {
 pub enum Wifi {
     /// A Unix socket that stands for the air.
     Simulated(SimulatedRadio),
+}
+
+impl Air for Wifi {
+    fn seen(&self) -> Vec<NetworkItem> {
+        match self {
+            Self::Simulated(radio) => radio.seen(),
+        }
+    }
 }
 
 impl Wifi {

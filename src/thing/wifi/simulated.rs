@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::WifiReport;
 use crate::proto::action::{JoinFailure, WifiEvent};
+use crate::proto::operation::result::NetworkItem;
 use crate::proto::passcode::Passcode;
 use crate::proto::secret::SecretString;
 use crate::proto::wifi::HomeNetwork;
@@ -108,6 +109,12 @@ impl SimulatedRadio {
             }
         };
         self.report(self.join_delay, event, address);
+    }
+
+    /// The networks of the configuration, all as strong as can be.
+    pub fn seen(&self) -> Vec<NetworkItem> {
+        let item = |known: &NetworkConfig| NetworkItem { ssid: known.ssid.clone(), signal: 100 };
+        self.networks.iter().map(item).collect()
     }
 
     /// See [`super::Wifi::next`].

@@ -7,11 +7,12 @@ use crate::proto::action::{Action, Press, Screen, SessionId, WifiEvent};
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::keys::PairingCode;
 use crate::proto::message::OutletState;
+use crate::proto::operation::result::NetworkItem;
 use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::pairing::binding::Binding;
 use crate::proto::pairing::controller::{Run, Step};
 use crate::proto::passcode::Passcode;
-use crate::proto::port::{Outlet, OutletFault, Ports, Vault, VaultFault};
+use crate::proto::port::{Air, Outlet, OutletFault, Ports, Vault, VaultFault};
 use crate::proto::record::{Household, Stored};
 use crate::proto::thing::{Start, Thing};
 use crate::proto::topic::PAIR_C2T;
@@ -47,10 +48,18 @@ impl Vault for HouseVault<'_> {
     }
 }
 
+struct NoAir;
+
+impl Air for NoAir {
+    fn seen(&self) -> Vec<NetworkItem> {
+        Vec::new()
+    }
+}
+
 impl House {
     fn lend<T>(&mut self, rng: &mut Mix, call: impl FnOnce(&mut Ports<'_>) -> T) -> T {
         let (mut outlet, mut vault) = (HouseOutlet(&mut self.switched), HouseVault(&mut self.claims));
-        call(&mut Ports { outlet: &mut outlet, vault: &mut vault, rng })
+        call(&mut Ports { outlet: &mut outlet, vault: &mut vault, air: &NoAir, rng })
     }
 }
 
@@ -110,7 +119,7 @@ fn who_reads_the_display_becomes_the_owner_and_switches_the_load() {
     assert_eq!((owner.cid, &owner.topic, &owner.master), (binding.cid, &binding.topic, &binding.master));
     assert_eq!(owner.credentials, binding.credentials);
 
-    thing.handle_acknowledged(PAIRING);
+    thing.handle_acknowledged(PAIRING, Micros::ZERO);
     house.lend(&mut rng, |ports| thing.handle_wifi(WifiEvent::Joined, Micros::ZERO, ports));
     let (psk_identity, psk) = binding.psk();
     let admitted = std::iter::from_fn(|| thing.poll_action()).any(|action| match action {

@@ -5,15 +5,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::change::Staged;
+use super::wifi::seen;
 use super::{Asker, HouseholdState};
 use crate::proto::freshness::Fresh;
 use crate::proto::message::{ReturnCode, SwitchedBy};
 use crate::proto::operation::Operation;
+use crate::proto::operation::argument::WifiSet;
 use crate::proto::port::{OutletFault, Ports};
 use crate::proto::thing::registrar::Registrar;
 use crate::proto::thing::{Core, News};
 use crate::proto::time::Micros;
 use crate::proto::user::Role;
+use crate::proto::wifi::HomeNetwork;
 
 /// A command that its sender's role allows; only [`authorize`] makes one.
 #[must_use]
@@ -36,15 +39,16 @@ pub(super) struct Done {
 }
 
 /// What follows an answer.
-#[expect(dead_code)]
 pub(super) enum After {
     /// What was persisted takes effect, after an answer to somebody who is not in it any more.
+    #[expect(dead_code)]
     Adopt(Staged),
+    /// Another home network is tried (SecT STEP 19).
+    Try(HomeNetwork),
 }
 
 impl Done {
     /// With something to give back.
-    #[expect(dead_code)]
     pub(super) fn with(result: &impl Serialize) -> Self {
         let result = serde_json::value::to_raw_value(result).expect("results are maps with string keys");
         Self { result: Some(result), ..Self::default() }
@@ -73,6 +77,11 @@ impl HouseholdState {
                 self.adopt(core, registrar, staged, now);
                 Ok(Done { news: News::Yes, ..Done::default() })
             }
+            Operation::WifiScan => Ok(Done::with(&seen(ports.air))),
+            Operation::WifiSet(_) if self.home.is_trying() => Err(ReturnCode::Busy),
+            Operation::WifiSet(WifiSet { ssid, key }) => {
+                Ok(Done { after: vec![After::Try(HomeNetwork { ssid, psk: key })], ..Done::default() })
+            }
             _ => Err(ReturnCode::Unsupported),
         }
     }
@@ -82,6 +91,7 @@ impl HouseholdState {
         for after in after {
             match after {
                 After::Adopt(staged) => self.adopt(core, registrar, staged, now),
+                After::Try(network) => self.begin_trial(core, network, now),
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::proto::topic::TToken;
 /// A household that is durable and not in effect yet.
 #[must_use]
 pub(super) struct Staged {
-    household: Household,
+    household: Box<Household>,
     generation: u64,
 }
 
@@ -33,7 +33,7 @@ impl HouseholdState {
         ports: &mut Ports<'_>,
         change: impl FnOnce(&mut Household),
     ) -> Result<Staged, ReturnCode> {
-        let mut household = self.household.clone();
+        let mut household = Box::new(self.household.clone());
         change(&mut household);
         let same = accounts(&household.controllers).eq(accounts(&self.household.controllers));
         let generation = if same { registrar.generation } else { registrar.next_generation() };
@@ -61,7 +61,7 @@ impl HouseholdState {
                 None => Controller::new(&thing, record),
             });
         }
-        (self.controllers, self.household) = (after, household);
+        (self.controllers, self.household) = (after, *household);
         self.admit(core);
         let gone = before.into_iter().flat_map(|controller| controller.sessions);
         core.actions.extend(gone.map(Action::EndSession));

@@ -8,6 +8,8 @@ mod act;
 mod change;
 mod controller;
 mod home;
+mod maintenance;
+mod wifi;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use serde_json::value::RawValue;
 use self::act::{Done, authorize};
 use self::controller::Controller;
 use self::home::Home;
+use self::wifi::WifiStatus;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming, News};
@@ -60,25 +63,21 @@ struct Reply<'a> {
     result: Option<&'a RawValue>,
 }
 
-/// What a status tells beyond the state: where the thing stands with its cloud servers.
+/// What a status tells beyond the state.
 #[derive(Serialize)]
 struct StatusResult<'a> {
+    /// Where the thing stands with its cloud servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     clouds: Vec<CloudStatus<'a>>,
+    /// What became of another home network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wifi: Option<WifiStatus<'a>>,
 }
 
 #[derive(Serialize)]
 struct CloudStatus<'a> {
     host: &'a str,
     state: &'a str,
-}
-
-fn clouds(registrar: &Registrar) -> Option<Box<RawValue>> {
-    let states = registrar.states().map(|(cloud, state)| CloudStatus { host: &cloud.host, state: state.as_str() });
-    let clouds: Vec<_> = states.collect();
-    if clouds.is_empty() {
-        return None;
-    }
-    Some(serde_json::value::to_raw_value(&StatusResult { clouds }).expect("a map with string keys"))
 }
 
 impl HouseholdState {
@@ -97,10 +96,9 @@ impl HouseholdState {
         &self.household
     }
 
-    /// From now on the household's controllers and nobody else may open a session.
+    /// From now on who is welcome where the thing is, and nobody else, may open a session.
     fn admit(&self, core: &mut Core) {
-        let pairs = self.controllers.iter().zip(&self.household.controllers);
-        core.actions.push_back(Action::Admit(pairs.map(|(controller, record)| controller.admission(record)).collect()));
+        core.actions.push_back(Action::Admit(self.admissions()));
     }
 
     pub(super) fn handle_session_opened(&mut self, session: SessionId, psk_identity: &str) {
@@ -155,8 +153,8 @@ impl HouseholdState {
         let (boot, ts, requested) = match Request::read(opened.bytes()) {
             Err(_) => return self.answer(core, asker, reply(ReturnCode::BadRequest), now, ports.rng),
             Ok(Request::Status) => {
-                let clouds = clouds(registrar);
-                let reply = Reply { result: clouds.as_deref(), ..reply(ReturnCode::Ok) };
+                let told = self.status_result(registrar, index);
+                let reply = Reply { result: told.as_deref(), ..reply(ReturnCode::Ok) };
                 return self.answer(core, asker, reply, now, ports.rng);
             }
             Ok(Request::Command { boot, ts, requested }) => (boot, ts, requested),
@@ -171,6 +169,8 @@ impl HouseholdState {
         // From here the message is accepted: exactly one answer, kept whatever it says.
         let role = self.household.controllers[index].role;
         let outcome = match requested {
+            Requested::Unknown if !self.is_allowed_here(None) => Err(ReturnCode::Forbidden),
+            Requested::Known(operation) if !self.is_allowed_here(Some(&operation)) => Err(ReturnCode::Forbidden),
             Requested::Unknown => Err(ReturnCode::Unsupported),
             Requested::Known(operation) => authorize(fresh, operation, role)
                 .and_then(|authorized| self.act(core, registrar, asker, authorized, now, ports)),
@@ -275,6 +275,15 @@ impl HouseholdState {
                 payload: payload.clone(),
             }));
         }
+    }
+
+    fn status_result(&self, registrar: &Registrar, index: usize) -> Option<Box<RawValue>> {
+        let states = registrar.states().map(|(cloud, state)| CloudStatus { host: &cloud.host, state: state.as_str() });
+        let (clouds, wifi): (Vec<_>, _) = (states.collect(), self.wifi_status(index));
+        if clouds.is_empty() && wifi.is_none() {
+            return None;
+        }
+        Some(serde_json::value::to_raw_value(&StatusResult { clouds, wifi }).expect("a map with string keys"))
     }
 
     fn state(&self, core: &Core) -> State {

@@ -272,30 +272,6 @@ fn the_button_toggles_and_everybody_is_told() {
 }
 
 #[test]
-fn no_button_and_no_time_makes_a_claimed_thing_claimable() {
-    let (mut bench, _) = one_owner();
-    for event in [WifiEvent::Lost, WifiEvent::JoinFailed(JoinFailure::NotFound), WifiEvent::AccessPointFailed] {
-        bench.wifi(event);
-        bench.press(Press::Long);
-        for _ in 0..20 {
-            if bench.thing.poll_timeout().is_some() {
-                bench.next_timeout();
-                bench.wifi(WifiEvent::JoinFailed(JoinFailure::NotFound));
-            }
-        }
-    }
-    for action in bench.actions() {
-        assert!(
-            !matches!(
-                action,
-                Action::OpenAccessPoint { .. } | Action::Admit(_) | Action::Show(Screen::AccessPoint { .. })
-            ),
-            "{action:?}"
-        );
-    }
-}
-
-#[test]
 fn an_idle_thing_at_home_wants_no_timer() {
     let (bench, _) = one_owner();
     assert_eq!(bench.thing.poll_timeout(), None);

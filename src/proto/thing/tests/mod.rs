@@ -5,9 +5,10 @@ use crate::proto::envelope::{EnvelopeKey, Sealed};
 use crate::proto::json;
 use crate::proto::message::{Event, Response, ReturnCode};
 use crate::proto::operation::Operation;
+use crate::proto::operation::result::NetworkItem;
 use crate::proto::passcode::Passcode;
-use crate::proto::port::{Outlet, OutletFault, Vault, VaultFault};
-use crate::proto::record::{ControllerRecord, KeyAge, StoredIdentity};
+use crate::proto::port::{Air, Outlet, OutletFault, Vault, VaultFault};
+use crate::proto::record::{ControllerRecord, Household, KeyAge, StoredIdentity};
 use crate::proto::signature::SigningKey;
 use crate::proto::testing::Counter;
 use crate::proto::user::Role;
@@ -22,7 +23,19 @@ struct Bench {
     now: Micros,
     outlet: TestOutlet,
     vault: TestVault,
+    air: TestAir,
     rng: Counter,
+}
+
+/// What the radio saw, by name and strength.
+#[derive(Default)]
+struct TestAir(Vec<(&'static str, u8)>);
+
+impl Air for TestAir {
+    fn seen(&self) -> Vec<NetworkItem> {
+        let item = |&(ssid, signal): &(&str, u8)| NetworkItem { ssid: ssid.parse().expect("valid"), signal };
+        self.0.iter().map(item).collect()
+    }
 }
 
 #[derive(Default)]
@@ -75,13 +88,14 @@ impl Vault for TestVault {
 
 macro_rules! ports {
     ($bench:ident) => {
-        &mut Ports { outlet: &mut $bench.outlet, vault: &mut $bench.vault, rng: &mut $bench.rng }
+        &mut Ports { outlet: &mut $bench.outlet, vault: &mut $bench.vault, air: &$bench.air, rng: &mut $bench.rng }
     };
 }
 
 mod household;
 mod pairing;
 mod registration;
+mod wifi;
 
 fn identity() -> StoredIdentity {
     ThingIdentity::create(&mut Counter::new(1)).to_stored()
@@ -123,9 +137,10 @@ impl Bench {
         let now = Micros::ZERO;
         let stored = Stored { identity: identity(), generation: 7, household, wiping: false, outlet: None };
         let start = Start { stored, boot: BOOT, outlet: OutletState::Off, clouds: vec![cloud()] };
-        let thing = Thing::start(start, now, &mut Ports { outlet: &mut outlet, vault: &mut vault, rng: &mut rng })
-            .expect("its own identity");
-        Self { thing, now, outlet, vault, rng }
+        let air = TestAir::default();
+        let ports = &mut Ports { outlet: &mut outlet, vault: &mut vault, air: &air, rng: &mut rng };
+        let thing = Thing::start(start, now, ports).expect("its own identity");
+        Self { thing, now, outlet, vault, air, rng }
     }
 
     /// A thing at home with these controllers, each with a session of its own.

@@ -136,7 +136,7 @@ fn who_knows_the_passcode_becomes_the_owner() {
     assert!(bench.thing.is_claimed());
 
     // M9 has arrived: the access point closes, and only the owner's keys are admitted.
-    bench.thing.handle_acknowledged(SESSION);
+    bench.thing.handle_acknowledged(SESSION, bench.now);
     let actions = bench.actions();
     let [Action::Admit(admitted), Action::Show(Screen::Joining { .. }), Action::JoinNetwork(joined)] = &actions[..]
     else {
@@ -187,7 +187,7 @@ fn m8_is_answered_again_until_m9_is_acknowledged_and_no_longer() {
     let done = exchange(&mut bench, &commit);
     bench.wait(4_000_000);
     assert_eq!(exchange(&mut bench, &commit), done);
-    bench.thing.handle_acknowledged(SESSION);
+    bench.thing.handle_acknowledged(SESSION, bench.now);
     bench.actions();
     assert_eq!(bench.publish(SESSION, PAIR_C2T, &commit), Verdict::Dropped(Dropped::ForeignTopic));
     assert_eq!(bench.actions(), []);
