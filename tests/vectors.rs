@@ -9,14 +9,18 @@ use data_encoding::HEXLOWER;
 use hkdf::Hkdf;
 use sect::proto::credential::CtlrPassword;
 use sect::proto::envelope::{EnvelopeKey, Sealed, request_id};
-use sect::proto::id::{Cid, PskId, Signature, SpkiHash, ThingId};
+use sect::proto::id::{Boot, Cid, PskId, Signature, SpkiHash, ThingId};
 use sect::proto::invitation::Invitation;
+use sect::proto::json::{self, Body};
 use sect::proto::keys::{
     Ephemeral, EpochKeys, MasterKey, PairingCode, PairingKeys, cloud_password, pairing_psk, recovery_key,
 };
 use sect::proto::passcode::Passcode;
+use sect::proto::rekey::{Accept, Commit, Init};
 use sect::proto::secret::Secret;
 use sect::proto::signature::{self, SigningKey, Spki};
+use sect::proto::time::Micros;
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256, Sha512};
 
@@ -90,7 +94,7 @@ fn agreed(vectors: &Vectors, controller: &str, thing: &str) -> Secret<32> {
     shared
 }
 
-fn json(text: &str) -> Value {
+fn value(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
@@ -110,9 +114,9 @@ const PROOFS: [fn(&Vectors); 9] = [
 fn hellos_carry_the_public_keys(vectors: &Vectors) {
     for (message, member, private) in [("M1", "x", "controller_x25519_private"), ("M2", "y", "thing_x25519_private")] {
         let public = Ephemeral::from_secret(&vectors.secret(private)).public();
-        assert_eq!(json(vectors.text(message))[member], public.to_string(), "{message}");
+        assert_eq!(value(vectors.text(message))[member], public.to_string(), "{message}");
     }
-    assert_eq!(json(vectors.text("M2"))["id"], vectors.thing().to_string());
+    assert_eq!(value(vectors.text("M2"))["id"], vectors.thing().to_string());
 }
 
 fn pairing_derives(vectors: &Vectors) {
@@ -184,13 +188,17 @@ fn envelopes_seal_and_open(vectors: &Vectors) {
     let keys = vectors.epoch(0);
     for (name, key) in [("status", &keys.c2t), ("cmd", &keys.c2t), ("rsp", &keys.t2c)] {
         let (plain, jwe) = (vectors.text(&format!("{name}_plain")), vectors.text(&format!("{name}_jwe")));
-        assert_eq!(json(plain)["t"], name);
+        assert_eq!(value(plain)["t"], name);
         prove_envelope(vectors, key, plain, jwe);
     }
     // The answer refers to the command by the hash of its envelope.
     let command = vectors.text("cmd_jwe").as_bytes();
-    assert_eq!(json(vectors.text("rsp_plain"))["re"], request_id(command).to_string());
+    assert_eq!(value(vectors.text("rsp_plain"))["re"], request_id(command).to_string());
     assert_eq!(Sealed::parse(command).expect("well formed").request_id(), request_id(command));
+}
+
+fn written<B: Body + Serialize>(body: &B) -> String {
+    String::from_utf8(json::encode(body)).expect("UTF-8")
 }
 
 fn key_update_derives(vectors: &Vectors) {
@@ -203,7 +211,7 @@ fn key_update_derives(vectors: &Vectors) {
         let padded = open(key, jwe);
         let plain = padded.trim_end_matches(' ');
         prove_envelope(vectors, key, plain, jwe);
-        let message = json(plain);
+        let message = value(plain);
         assert_eq!(message["t"], t);
         assert_eq!(message["ep"], 1);
         let public = Ephemeral::from_secret(&vectors.secret(private)).public();
@@ -212,6 +220,19 @@ fn key_update_derives(vectors: &Vectors) {
             assert_eq!(message["re"], request_id(init.as_bytes()).to_string());
         }
     }
+    // The message types write these very bytes, and read them back.
+    let boot = Boot::new([3; 16]);
+    let public = |private| Ephemeral::from_secret(&vectors.secret(private)).public();
+    let first = Init { boot, ts: Micros::new(1_300_000_000), epoch: 1, x: public(controller) };
+    prove_envelope(vectors, &keys.c2t, &written(&first), init);
+    assert_eq!(json::read(open(&keys.c2t, init).as_bytes()), Ok(first));
+    let re = request_id(init.as_bytes());
+    let second = Accept { re, boot, ts: Micros::new(1_300_000_100), epoch: 1, y: public(thing) };
+    prove_envelope(vectors, &keys.t2c, &written(&second), acc);
+    assert_eq!(json::read(open(&keys.t2c, acc).as_bytes()), Ok(second));
+    let third = Commit { boot, ts: Micros::new(1_300_000_200), epoch: 1 };
+    assert_eq!(written(&third), r#"{"v":1,"t":"rk.com","boot":"AwMDAwMDAwMDAwMDAwMDAw","ts":1300000200,"ep":1}"#);
+
     let shared = agreed(vectors, controller, thing);
     let master = MasterKey::from_stored(vectors.secret("pairing/master"));
     let next = master.next(init.as_bytes(), acc.as_bytes(), &shared);
@@ -223,7 +244,7 @@ fn invitation_reads_and_derives(vectors: &Vectors) {
     let invitation: Invitation = text.parse().expect("an invitation");
     assert_eq!(invitation.text().expose(), text);
     assert_eq!(invitation.thing, vectors.thing());
-    let ca = json(vectors.text("M2"))["ca"].as_str().expect("text").parse().expect("an SPKI hash");
+    let ca = value(vectors.text("M2"))["ca"].as_str().expect("text").parse().expect("an SPKI hash");
     assert!(invitation.pins(&ca), "the invitation is of the thing of M2");
     assert_eq!(Invitation::of(&ca, invitation.id, invitation.secret.clone()), invitation);
 

@@ -116,6 +116,8 @@ pub struct Admission {
     pub subscribe: String,
     /// Sessions at the same time.
     pub max_sessions: usize,
+    /// Whether new ones may be opened; without, those that are open go on (protocol section 8).
+    pub new_sessions: bool,
 }
 
 /// What the display shows.

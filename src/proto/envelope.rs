@@ -250,6 +250,12 @@ impl<'a> Sealed<'a> {
         self.kid
     }
 
+    /// All of it, as it went over the wire.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.jwe
+    }
+
     /// What an answer to it would refer to.
     #[must_use]
     pub fn request_id(&self) -> RequestId {

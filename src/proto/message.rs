@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::id::{Boot, Nonce, RequestId};
 use super::json::{self, Body, JsonError};
 use super::operation::{Operation, Requested};
+use super::rekey;
 use super::time::Micros;
 use super::user::Name;
 
@@ -215,7 +216,10 @@ pub const EVENT_STATE: &str = "state";
 pub const EVENT_WIFI: &str = "wifi";
 
 /// The kinds of the events that tell a controller something beyond the state (protocol section 6.5).
-pub const EVENTS_TOLD: [&str; 7] = ["joined", "left", "wifi", "rekey.due", "invite.reuse", "clone", "tamper"];
+pub const EVENTS_TOLD: [&str; 7] = ["joined", "left", "wifi", EVENT_REKEY_DUE, "invite.reuse", "clone", "tamper"];
+
+/// The kind of the event that tells a controller that its key is to be updated.
+pub const EVENT_REKEY_DUE: &str = "rekey.due";
 
 /// What a controller may send, as the thing reads it.
 #[derive(Debug)]
@@ -231,6 +235,10 @@ pub enum Request {
         /// What is asked for.
         requested: Requested,
     },
+    /// The first step of a key update.
+    RekeyInit(rekey::Init),
+    /// The second one.
+    RekeyCommit(rekey::Commit),
 }
 
 impl Request {
@@ -247,6 +255,8 @@ impl Request {
                 let requested = Operation::read(&command.op, command.a)?;
                 Ok(Self::Command { boot: command.boot, ts: command.ts, requested })
             }
+            rekey::Init::T => json::decode(text).map(Self::RekeyInit),
+            rekey::Commit::T => json::decode(text).map(Self::RekeyCommit),
             _ => Err(JsonError),
         }
     }
@@ -281,7 +291,7 @@ mod tests {
             let text = format!(r#"{{"v":1,"t":"cmd","boot":"{BOOT}","ts":5,"op":"{op}","a":{a}}}"#);
             Request::read(text.as_bytes()).map(|request| match request {
                 Request::Command { requested, .. } => requested,
-                Request::Status => panic!("no status"),
+                other => panic!("{other:?}"),
             })
         };
         assert_eq!(read("outlet.dim", r#"{"to":5}"#), Ok(Requested::Unknown));

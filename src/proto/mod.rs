@@ -25,6 +25,7 @@ pub mod passcode;
 pub mod port;
 pub mod record;
 pub mod registration;
+pub mod rekey;
 pub mod secret;
 pub mod signature;
 mod text;

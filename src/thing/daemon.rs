@@ -380,7 +380,7 @@ fn admission(admission: action::Admission) -> Admission {
         subscribe: admission.subscribe,
         max_sessions: admission.max_sessions,
         when_full,
-        new_sessions: true,
+        new_sessions: admission.new_sessions,
     }
 }
 

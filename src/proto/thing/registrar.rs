@@ -11,8 +11,9 @@ use crate::proto::id::ThingId;
 use crate::proto::json;
 use crate::proto::message::ReturnCode;
 use crate::proto::pairing::message::CloudServer;
-use crate::proto::registration::{self, Entry, RegErr, RegOk, RegSet};
+use crate::proto::registration::{self, Entry, MAX_ENTRIES, RegErr, RegOk, RegSet};
 use crate::proto::time::Micros;
+use crate::proto::topic::TToken;
 
 use super::Core;
 
@@ -38,6 +39,8 @@ struct Server {
     state: CloudState,
     /// Whether the list was declared and not answered yet; what comes unasked changes nothing.
     awaits: bool,
+    /// The topics that the server gave to others.
+    refused: Vec<TToken>,
     /// When the list is declared again.
     again: Option<Micros>,
     /// When this server last made the thing go beyond its generation.
@@ -106,7 +109,14 @@ impl Registrar {
     pub(super) fn new(generation: u64, clouds: Vec<CloudServer>) -> Self {
         let servers = clouds
             .into_iter()
-            .map(|cloud| Server { cloud, state: CloudState::Connecting, awaits: false, again: None, renumbered: None })
+            .map(|cloud| Server {
+                cloud,
+                state: CloudState::Connecting,
+                awaits: false,
+                refused: Vec::new(),
+                again: None,
+                renumbered: None,
+            })
             .collect();
         Self { generation, servers }
     }
@@ -123,6 +133,11 @@ impl Registrar {
     /// The servers at which the list is in force.
     pub(super) fn live(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.servers.iter().enumerate().filter(|(_, server)| server.state.is_live()).map(|(place, _)| ServerId(place))
+    }
+
+    /// Whether a server has given this topic to another thing.
+    pub(super) fn is_refused(&self, topic: &TToken) -> bool {
+        self.servers.iter().any(|server| server.refused.contains(topic))
     }
 
     /// Where the thing stands with each server.
@@ -206,6 +221,8 @@ impl Registrar {
             }
             (entry.awaits, entry.again) = (false, None);
             entry.state = if ok.refused.is_empty() { CloudState::Registered } else { CloudState::TopicRefused };
+            entry.refused = ok.refused;
+            entry.refused.truncate(MAX_ENTRIES);
             return Answered::InForce;
         }
         let Ok(error) = json::read::<RegErr>(payload) else { return Answered::Nothing };

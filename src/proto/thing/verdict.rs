@@ -32,7 +32,7 @@ pub enum Dropped {
     ForeignTopic,
     /// It ended its pairing run.
     Run(Ending),
-    /// The store failed in the middle of a claim.
+    /// The store failed in the middle of a claim or a key update.
     Store,
 }
 

@@ -99,6 +99,7 @@ impl Window {
             publish: PAIR_C2T.to_owned(),
             subscribe: PAIR_T2C.to_owned(),
             max_sessions: MAX_PAIR_SESSIONS,
+            new_sessions: true,
         })
     }
 

@@ -19,6 +19,7 @@ use sect::proto::pairing::message::{
     Accept, BindCommit, BindCred, BindDone, BindPsk, BindTopic, BindWifi, Confirm, Hello,
 };
 use sect::proto::passcode::Passcode;
+use sect::proto::rekey;
 use sect::proto::secret::Secret;
 use sect::proto::signature::{SigningKey, Spki};
 use sect::proto::topic::TToken;
@@ -265,6 +266,9 @@ pub fn messages(text: &[u8]) -> bool {
     }
     let read = [
         says_the_same::<Status>(text),
+        says_the_same::<rekey::Init>(text),
+        says_the_same::<rekey::Accept>(text),
+        says_the_same::<rekey::Commit>(text),
         says_the_same::<Hello>(text),
         says_the_same::<Accept>(text),
         says_the_same::<Confirm>(text),
@@ -283,6 +287,9 @@ fn message_seeds() -> Vec<Vec<u8>> {
     let (short, long) = (Nonce::new([5; 16]), X25519Public::new([9; 32]));
     let seeds = [
         format!(r#"{{"v":1,"t":"status","id":"{short}"}}"#),
+        format!(r#"{{"v":1,"t":"rk.init","boot":"{short}","ts":5,"ep":1,"x":"{long}"}}"#),
+        format!(r#"{{"v":1,"t":"rk.acc","re":"{short}","boot":"{short}","ts":5,"ep":1,"y":"{long}"}}"#),
+        format!(r#"{{"v":1,"t":"rk.com","boot":"{short}","ts":5,"ep":1}}"#),
         format!(r#"{{"v":1,"t":"cmd","boot":"{short}","ts":1234567890,"op":"outlet.set","a":{{"on":true}}}}"#),
         format!(r#"{{"v":1,"t":"pair.hello","x":"{long}","nc":"{short}"}}"#),
         format!(r#"{{"v":1,"t":"pair.accept","id":"0123456789abcdef","y":"{long}","nt":"{short}","ca":"{long}"}}"#),

@@ -121,7 +121,9 @@ impl Thing {
                 self.freshness.keep_answer(re, self.time(clock), answer.as_slice().into());
                 Some(answer)
             }
-            Err(_) => Some(self.respond(re, ReturnCode::BadRequest, clock)),
+            Ok(Request::RekeyInit(_) | Request::RekeyCommit(_)) | Err(_) => {
+                Some(self.respond(re, ReturnCode::BadRequest, clock))
+            }
         }
     }
 

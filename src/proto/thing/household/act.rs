@@ -41,7 +41,6 @@ pub(super) struct Done {
 /// What follows an answer.
 pub(super) enum After {
     /// What was persisted takes effect, after an answer to somebody who is not in it any more.
-    #[expect(dead_code)]
     Adopt(Staged),
     /// Another home network is tried (SecT STEP 19).
     Try(HomeNetwork),
@@ -82,6 +81,8 @@ impl HouseholdState {
             Operation::WifiSet(WifiSet { ssid, key }) => {
                 Ok(Done { after: vec![After::Try(HomeNetwork { ssid, psk: key })], ..Done::default() })
             }
+            Operation::TokenRenew => self.renew_token(core, registrar, asker.index, now, ports),
+            Operation::TokenUse(wanted) => self.use_token(registrar, asker.index, &wanted.topic, ports),
             _ => Err(ReturnCode::Unsupported),
         }
     }

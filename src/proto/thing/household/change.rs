@@ -34,6 +34,9 @@ impl HouseholdState {
         change: impl FnOnce(&mut Household),
     ) -> Result<Staged, ReturnCode> {
         let mut household = Box::new(self.household.clone());
+        for (record, controller) in household.controllers.iter_mut().zip(&self.controllers) {
+            record.key_age = controller.age.of(record, self.latest);
+        }
         change(&mut household);
         let same = accounts(&household.controllers).eq(accounts(&self.household.controllers));
         let generation = if same { registrar.generation } else { registrar.next_generation() };
@@ -54,7 +57,7 @@ impl HouseholdState {
                 Some(mut controller) => {
                     let earlier = self.household.controllers.iter().find(|earlier| earlier.cid == record.cid);
                     if earlier != Some(record) {
-                        controller.follow(&thing, record);
+                        controller.follow(&thing, record, now);
                     }
                     controller
                 }
@@ -62,12 +65,26 @@ impl HouseholdState {
             });
         }
         (self.controllers, self.household) = (after, *household);
+        self.restart_ages();
         self.admit(core);
         let gone = before.into_iter().flat_map(|controller| controller.sessions);
         core.actions.extend(gone.map(Action::EndSession));
         if generation != registrar.generation {
             registrar.generation = generation;
             registrar.declare_everywhere(core, now, |cloud| self.entries(&thing, cloud));
+        }
+    }
+
+    /// Brings into effect a change of nothing but the ages of keys.
+    pub(super) fn adopt_ages(&mut self, staged: Staged) {
+        self.household = *staged.household;
+        self.restart_ages();
+    }
+
+    fn restart_ages(&mut self) {
+        self.ages_saved_at = self.latest;
+        for controller in &mut self.controllers {
+            controller.age.restart(self.latest);
         }
     }
 }

@@ -116,6 +116,7 @@ impl HouseholdState {
         now: Micros,
         ports: &mut Ports<'_>,
     ) {
+        self.notice_time(now);
         match (&mut self.home.place, event) {
             (Place::Maintenance(window), WifiEvent::AccessPointUp) => window.handle_up(core, now),
             (_, WifiEvent::AccessPointUp) => {}
@@ -172,10 +173,12 @@ impl HouseholdState {
             Place::Maintenance(window) => window.poll_timeout(),
             Place::Joining { .. } | Place::Online => None,
         };
-        place.into_iter().chain(self.lets_in()).min()
+        place.into_iter().chain(self.lets_in()).chain(self.past_sessions_until()).min()
     }
 
     pub(in crate::proto::thing) fn handle_timeout(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+        self.notice_time(now);
+        self.end_past_sessions(core, now);
         if self.lets_in().is_some_and(|at| now >= at) {
             self.open_maintenance(core, now, rng);
             return;

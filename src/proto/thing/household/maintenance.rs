@@ -42,7 +42,7 @@ impl HouseholdState {
         let pairs = self.controllers.iter().zip(&self.household.controllers);
         let owners_only = self.is_in_maintenance();
         let welcome = pairs.filter(|(_, record)| !owners_only || record.role == Role::Owner);
-        let admissions = welcome.map(|(controller, record)| controller.admission(record));
+        let admissions = welcome.flat_map(|(controller, record)| controller.admissions(record));
         admissions.chain(window.and_then(|window| window.admission())).collect()
     }
 }

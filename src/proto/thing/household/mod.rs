@@ -9,6 +9,8 @@ mod change;
 mod controller;
 mod home;
 mod maintenance;
+mod rekey;
+mod renewal;
 mod wifi;
 
 use std::sync::Arc;
@@ -16,23 +18,27 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use zeroize::Zeroize;
 
 use self::act::{Done, authorize};
-use self::controller::Controller;
+use self::controller::{Controller, Waiting};
 use self::home::Home;
+use self::rekey::Overdue;
 use self::wifi::WifiStatus;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming, News};
 use crate::proto::action::{Action, Path, SessionId};
+use crate::proto::credential::CtlrCredentials;
 use crate::proto::envelope::{MAX_JWE_BYTES, Opened, Sealed};
 use crate::proto::id::{RequestId, ThingId};
 use crate::proto::message::{EVENT_STATE, Event, Request, Response, ReturnCode, State};
 use crate::proto::operation::Requested;
 use crate::proto::pairing::message::CloudServer;
 use crate::proto::port::Ports;
-use crate::proto::record::{ControllerRecord, Household};
+use crate::proto::record::{ControllerRecord, Household, NextTopic};
 use crate::proto::registration::Entry;
+use crate::proto::rekey::{Commit, Init};
 use crate::proto::time::Micros;
 
 /// Sessions of one controller at a time: a phone, a terminal that watches, one that is closing.
@@ -44,6 +50,10 @@ pub(super) struct HouseholdState {
     /// What follows from it, controller by controller in the same order.
     controllers: Vec<Controller>,
     home: Home,
+    /// What the clock said last.
+    latest: Micros,
+    /// When the ages of keys were persisted last.
+    ages_saved_at: Micros,
     /// What was sealed last: room that the next message uses again.
     jwe: Vec<u8>,
 }
@@ -53,6 +63,15 @@ pub(super) struct HouseholdState {
 pub(super) struct Asker {
     index: usize,
     path: Path,
+    /// On which of its topics.
+    topic: Waiting,
+}
+
+/// What a fresh message asks for.
+enum Asked {
+    Command(Requested),
+    Init(Init),
+    Commit(Commit),
 }
 
 /// What an answer says.
@@ -87,6 +106,8 @@ impl HouseholdState {
             controllers: household.controllers.iter().map(|record| Controller::new(&thing, record)).collect(),
             household,
             home: Home::new(),
+            latest: Micros::ZERO,
+            ages_saved_at: Micros::ZERO,
             jwe: Vec::with_capacity(MAX_JWE_BYTES),
         }
     }
@@ -102,7 +123,7 @@ impl HouseholdState {
     }
 
     pub(super) fn handle_session_opened(&mut self, session: SessionId, psk_identity: &str) {
-        if let Some(controller) = self.controllers.iter_mut().find(|one| one.psk_identity == psk_identity) {
+        if let Some(controller) = self.controllers.iter_mut().find(|one| one.is_known_as(psk_identity)) {
             controller.sessions.insert(session);
         }
     }
@@ -122,14 +143,19 @@ impl HouseholdState {
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Verdict {
-        let Some(index) = self.controllers.iter().position(|one| one.c2t == topic) else {
+        self.notice_time(now);
+        let hears = |(index, one): (usize, &Controller)| Some(Asker { index, path, topic: one.hears(topic)? });
+        let Some(asker) = self.controllers.iter().enumerate().find_map(hears) else {
             return Verdict::Dropped(Dropped::ForeignTopic);
         };
-        let opened = match Sealed::parse(payload).and_then(|sealed| sealed.open(&self.controllers[index].keys.c2t)) {
-            Ok(opened) => opened,
-            Err(reason) => return Verdict::Dropped(Dropped::Unopened(reason)),
-        };
-        self.handle_opened(core, registrar, Asker { index, path }, &opened, now, ports)
+        let opened = Sealed::parse(payload).map_err(Dropped::Unopened).and_then(|sealed| {
+            let opened = self.open(core, registrar, asker.index, &sealed, now, ports)?;
+            Ok((sealed, opened))
+        });
+        match opened {
+            Ok((sealed, opened)) => self.handle_opened(core, registrar, asker, (&sealed, &opened), now, ports),
+            Err(reason) => Verdict::Dropped(reason),
+        }
     }
 
     fn handle_opened(
@@ -137,27 +163,29 @@ impl HouseholdState {
         core: &mut Core,
         registrar: &mut Registrar,
         asker: Asker,
-        opened: &Opened,
+        (sealed, opened): (&Sealed<'_>, &Opened),
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Verdict {
         let re = opened.request_id();
         let reply = |rc| Reply { re, rc, result: None };
-        let Asker { index, path } = asker;
+        let Asker { index, path, topic } = asker;
         let controller = &mut self.controllers[index];
         if let Some(answer) = controller.freshness.answer_to(&re, now) {
-            let (topic, payload) = (controller.t2c.clone(), answer.clone());
+            let (topic, payload) = (controller.answers_on(topic).clone(), answer.clone());
             core.actions.push_back(Action::Publish { path, topic, payload });
             return Verdict::Repeated;
         }
-        let (boot, ts, requested) = match Request::read(opened.bytes()) {
+        let (boot, ts, asked) = match Request::read(opened.bytes()) {
             Err(_) => return self.answer(core, asker, reply(ReturnCode::BadRequest), now, ports.rng),
             Ok(Request::Status) => {
                 let told = self.status_result(registrar, index);
                 let reply = Reply { result: told.as_deref(), ..reply(ReturnCode::Ok) };
                 return self.answer(core, asker, reply, now, ports.rng);
             }
-            Ok(Request::Command { boot, ts, requested }) => (boot, ts, requested),
+            Ok(Request::Command { boot, ts, requested }) => (boot, ts, Asked::Command(requested)),
+            Ok(Request::RekeyInit(init)) => (init.boot, init.ts, Asked::Init(init)),
+            Ok(Request::RekeyCommit(commit)) => (commit.boot, commit.ts, Asked::Commit(commit)),
         };
         let fresh = match controller.freshness.accept(core.boot, now, boot, ts) {
             Ok(fresh) => fresh,
@@ -167,12 +195,25 @@ impl HouseholdState {
             }
         };
         // From here the message is accepted: exactly one answer, kept whatever it says.
+        let Overdue(overdue) = self.count_accepted(index, now);
         let role = self.household.controllers[index].role;
-        let outcome = match requested {
-            Requested::Unknown if !self.is_allowed_here(None) => Err(ReturnCode::Forbidden),
-            Requested::Known(operation) if !self.is_allowed_here(Some(&operation)) => Err(ReturnCode::Forbidden),
-            Requested::Unknown => Err(ReturnCode::Unsupported),
-            Requested::Known(operation) => authorize(fresh, operation, role)
+        let outcome = match asked {
+            Asked::Init(init) => match self.agree(core, asker, fresh, (&init, sealed), now, ports.rng) {
+                Ok(answer) => {
+                    self.publish(core, asker, answer.clone());
+                    self.controllers[index].freshness.keep_answer(re, now, answer);
+                    return Verdict::Answered(ReturnCode::Ok);
+                }
+                Err(code) => Err(code),
+            },
+            Asked::Commit(commit) => self.confirm(asker, fresh, &commit).map(|()| Done::default()),
+            Asked::Command(Requested::Unknown) if !self.is_allowed_here(None) => Err(ReturnCode::Forbidden),
+            Asked::Command(Requested::Known(operation)) if !self.is_allowed_here(Some(&operation)) => {
+                Err(ReturnCode::Forbidden)
+            }
+            Asked::Command(_) if overdue => Err(ReturnCode::Epoch),
+            Asked::Command(Requested::Unknown) => Err(ReturnCode::Unsupported),
+            Asked::Command(Requested::Known(operation)) => authorize(fresh, operation, role)
                 .and_then(|authorized| self.act(core, registrar, asker, authorized, now, ports)),
         };
         let (code, Done { result, news, after }) = match outcome {
@@ -181,6 +222,8 @@ impl HouseholdState {
         };
         let reply = Reply { result: result.as_deref(), ..reply(code) };
         let answer = self.seal_answer(core, index, reply, now, ports.rng);
+        // It may be a password.
+        result.map(Box::<str>::from).map(String::from).zeroize();
         self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
         self.finish(core, registrar, after, now);
@@ -188,6 +231,7 @@ impl HouseholdState {
             self.tell_everybody(core, registrar, Some(asker), now, ports.rng);
             self.show(core);
         }
+        self.look_at_ages(core, registrar, index, now, ports);
         Verdict::Answered(code)
     }
 
@@ -225,19 +269,27 @@ impl HouseholdState {
         Arc::from(self.jwe.as_slice())
     }
 
-    fn publish(&self, core: &mut Core, Asker { index, path }: Asker, payload: Arc<[u8]>) {
-        core.actions.push_back(Action::Publish { path, topic: self.controllers[index].t2c.clone(), payload });
+    fn publish(&self, core: &mut Core, Asker { index, path, topic }: Asker, payload: Arc<[u8]>) {
+        let topic = self.controllers[index].answers_on(topic).clone();
+        core.actions.push_back(Action::Publish { path, topic, payload });
     }
 
     /// What the server at `cloud` must know of each controller (SecT STEP 9).
     pub(super) fn entries(&self, thing: &ThingId, cloud: &CloudServer) -> Vec<Entry> {
-        let entry = |one: &ControllerRecord| Entry::of(&one.topic, &one.credentials, thing, &cloud.pin);
-        self.household.controllers.iter().map(entry).collect()
+        let current = |one: &ControllerRecord| Entry::of(&one.topic, &one.credentials, thing, &cloud.pin);
+        let next = |one: &ControllerRecord| {
+            let NextTopic { topic, password } = one.next.as_ref()?;
+            let credentials = CtlrCredentials { user: one.credentials.user.clone(), password: password.clone() };
+            Some(Entry::of(topic, &credentials, thing, &cloud.pin))
+        };
+        let controllers = self.household.controllers.iter();
+        controllers.flat_map(|one| std::iter::once(current(one)).chain(next(one))).collect()
     }
 
     /// The topics that controllers publish to.
     pub(super) fn topics(&self) -> impl Iterator<Item = String> + '_ {
-        self.controllers.iter().map(|controller| controller.c2t.clone())
+        let topics = |one: &Controller| [Some(one.c2t.clone()), one.next.as_ref().map(|next| next.c2t.clone())];
+        self.controllers.iter().flat_map(topics).flatten()
     }
 
     /// The event `state`, to each controller, the same bytes on every path on which it may listen.
@@ -269,10 +321,10 @@ impl HouseholdState {
                 .seal_message_into(&event, rng, &mut self.jwe)
                 .expect("an event is far below 1983 bytes");
             let payload: Arc<[u8]> = Arc::from(self.jwe.as_slice());
-            core.actions.extend(paths.map(|&path| Action::Publish {
-                path,
-                topic: controller.t2c.clone(),
-                payload: payload.clone(),
+            core.actions.extend(paths.flat_map(|&path| {
+                let publish =
+                    |topic: &Arc<str>| Action::Publish { path, topic: topic.clone(), payload: payload.clone() };
+                controller.listens_on().map(publish).collect::<Vec<_>>()
             }));
         }
     }

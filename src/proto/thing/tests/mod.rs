@@ -95,6 +95,8 @@ macro_rules! ports {
 mod household;
 mod pairing;
 mod registration;
+mod rekey;
+mod renewal;
 mod wifi;
 
 fn identity() -> StoredIdentity {
@@ -222,7 +224,12 @@ struct Hand {
 
 impl Hand {
     fn of(bench: &Bench, record: &ControllerRecord) -> Self {
-        let keys = record.master.epoch(&bench.thing.id(), &record.cid, 0);
+        Self::at(bench, &ControllerRecord { epoch: 0, ..record.clone() })
+    }
+
+    /// In the epoch that the record has.
+    fn at(bench: &Bench, record: &ControllerRecord) -> Self {
+        let keys = record.master.epoch(&bench.thing.id(), &record.cid, record.epoch);
         let psk_identity = keys.psk_id.to_string();
         Self { record: record.clone(), c2t: keys.c2t, t2c: keys.t2c, psk_identity, rng: Counter::new(5000) }
     }

@@ -106,7 +106,9 @@ fn a_factory_fresh_thing_admits_the_passcode_alone() {
     bench.wifi(WifiEvent::AccessPointUp);
     let shown = bench.actions();
     let [Action::Show(shown)] = &shown[..] else { panic!("{shown:?}") };
-    let [Admission { psk_identity, psk, login: None, publish, subscribe, max_sessions: 2 }] = &admitted[..] else {
+    let [Admission { psk_identity, psk, login: None, publish, subscribe, max_sessions: 2, new_sessions: true }] =
+        &admitted[..]
+    else {
         panic!("{admitted:?}")
     };
     assert_eq!((psk_identity.as_str(), publish.as_str(), subscribe.as_str()), (PAIR_IDENTITY, PAIR_C2T, PAIR_T2C));
