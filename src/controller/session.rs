@@ -70,7 +70,7 @@ pub struct Answer {
     pub path: Path,
     /// Where the thing is on the home network, where it was reached there.
     pub address: Option<SocketAddr>,
-    /// What the operation gave back, as JSON.
+    /// What the operation gave back, or a `status` told beyond the state, as JSON.
     pub result: Option<String>,
     /// Where the thing itself stands with its cloud servers, where it tells.
     pub clouds: Vec<CloudState>,
@@ -385,9 +385,9 @@ impl Session {
         loop {
             match self.next_event().await? {
                 ControllerEvent::Status { handle, rc, state, result, round_trip, path } if handle == asked => {
-                    let told = result.and_then(|text| serde_json::from_str::<StatusResult>(&text).ok());
+                    let told = result.as_deref().and_then(|text| serde_json::from_str::<StatusResult>(text).ok());
                     let clouds = told.unwrap_or_default().clouds;
-                    return Ok(Some(Answer { clouds, ..self.answer(rc, state, round_trip, path) }));
+                    return Ok(Some(Answer { clouds, result, ..self.answer(rc, state, round_trip, path) }));
                 }
                 ControllerEvent::StatusUnanswered { handle } if handle == asked => return Ok(None),
                 _ => {}

@@ -2,11 +2,15 @@
 //!
 //! No flag takes a secret: what a command line holds, every user of the machine can read.
 
+mod wifi;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use self::wifi::{Wifi, WifiSet};
 
 use super::exit;
 use crate::proto::user::Name;
@@ -132,6 +136,10 @@ Examples:
 
 With --json each line is one JSON object. Other `sect` commands can run meanwhile.")]
     Watch,
+
+    /// Shows the networks that a plug sees, or gives it another home network
+    #[command(subcommand, after_help = wifi::HELP)]
+    Wifi(Wifi),
 
     /// Looks at every step of the way to a plug, and says what to do where one fails
     #[command(after_help = DOCTOR_HELP)]

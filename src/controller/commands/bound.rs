@@ -26,7 +26,6 @@ impl<'a> Bound<'a> {
     }
 
     /// Asks the plug to do something, within the time that the user gave.
-    #[expect(dead_code)]
     pub(super) async fn ask(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
         let alias = self.entry.alias.to_string();
         let answer = within(&alias, context.global.timeout, self.session.request(operation)).await?;

@@ -5,11 +5,13 @@ mod discover;
 mod doctor;
 mod forget;
 mod list;
+mod nearby;
 mod pages;
 mod pair;
 mod report;
 mod switch;
 mod watch;
+mod wifi;
 
 use std::time::Duration;
 
@@ -53,6 +55,7 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Off => switch::run(&context, Wish::Set(false)).await,
         Command::Toggle => switch::run(&context, Wish::Toggle).await,
         Command::Watch => watch::run(&context).await,
+        Command::Wifi(wanted) => wifi::run(&context, wanted).await,
         Command::Doctor => doctor::run(&context).await,
         Command::Forget(how) => forget::run(&context, &how).await,
         #[cfg(all(feature = "thing", feature = "cloud"))]

@@ -6,38 +6,33 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::time::sleep;
 
+use super::nearby::{self, Nearby, of_link, wrong_code};
 use super::report::{Report, sentence};
 use super::{Context, LOCK_PATIENCE, bound::Bound};
 use crate::controller::args::Pair;
 use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, KeyringError, same_alias};
-use crate::controller::reach::{self, Search, draw_client_id};
+use crate::controller::reach::Search;
 use crate::controller::secrets::{Prompt, Secrets};
 use crate::controller::session::within;
-use crate::mqtt::client::{Delivery, Destination, Link, LinkError, Step as LinkStep};
+use crate::mqtt::client::{Delivery, Link};
 use crate::proto::id::ThingId;
-use crate::proto::keys::{PairingCode, pairing_psk};
+use crate::proto::keys::PairingCode;
 use crate::proto::pairing::binding::Binding;
 use crate::proto::pairing::controller::{PairingError, Progress, Run, Step};
 use crate::proto::passcode::Passcode;
-use crate::proto::secret::SecretString;
-use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
+use crate::proto::topic::PAIR_C2T;
 use crate::proto::user::Name;
 use crate::proto::wifi::{HomeNetwork, Ssid};
-use crate::radio::{JoinError, join_simulated};
 
-/// Where a plug is in its own network (protocol section 7).
-const ACCESS_POINT: &str = "192.168.4.1:8883";
-/// How long each step of the link to a plug nearby may take.
-const NEARBY: Duration = Duration::from_secs(10);
 /// How long a plug may take to appear at home: it has 60 s to join, then it announces itself.
 const HOMECOMING: Duration = Duration::from_secs(90);
 
 /// What helps when a plug has not come home.
-const LOOK_AT_THE_DISPLAY: &str = "look at its display: \"wrong password\" or \"Wi-Fi not found\" means that it must be \
-     set up anew (guide, When something goes wrong). Otherwise, is this computer on that network too? \
-     Then try `sect status`";
+const LOOK_AT_THE_DISPLAY: &str = "look at its display: after \"wrong password\" or \"Wi-Fi not found\" it shows a network \
+     name and a code again, 90 s after it was paired; then `sect wifi set --maintenance` corrects name and password. \
+     Otherwise, is this computer on that network too? Then try `sect status`";
 
 /// All that a pairing needs.
 struct Plan {
@@ -72,7 +67,8 @@ pub(super) async fn run(context: &Context<'_>, wanted: Pair) -> Result<(), Failu
     let entries = context.contents(&keyring)?.entries.into_iter();
     let taken: Vec<Name> = entries.filter(|entry| entry.binding.confirmed).map(|entry| entry.alias).collect();
     let plan = plan(context, &wanted, &taken)?;
-    let address = join(context, &wanted, &plan).await?;
+    let nearby = Nearby { ssid: &plan.ssid, passcode: &plan.passcode, radio: wanted.simulated_radio.as_deref() };
+    let address = nearby.join(context).await?;
     // Only now: at a prompt Ctrl-C ends the program, and nothing has begun.
     tokio::select! {
         biased;
@@ -92,7 +88,7 @@ async fn claim(
     let Plan { passcode, network, name, alias, .. } = plan;
     let started = Instant::now();
     let port_was_assumed = wanted.simulated_radio.is_some() && context.global.address.is_none();
-    let mut link = open(address, &passcode).await.map_err(|error| of_link(&error, port_was_assumed))?;
+    let mut link = nearby::open(address, &passcode).await.map_err(|error| of_link(&error, port_was_assumed))?;
     context.printer.step("The plug took the code (STEP 2).");
     let code = PairingCode::of_passcode(&passcode);
     let run = Run::new(code, network, name, None, &mut clock::rng());
@@ -137,11 +133,6 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
     let psk = match secrets.wifi_password {
         Some(psk) => psk,
         None => {
-            if prompt.is_possible() {
-                context.printer.progress(
-                    "This version cannot correct the password of your home network later, so it is asked for twice.",
-                );
-            }
             let question = format!("Password of {home} (not shown):");
             prompt.ask_hidden_twice(&question, "The same again:", "wifi-password= in --secrets")?
         }
@@ -165,48 +156,6 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
         context.printer.progress(&format!("  {failure}"));
     };
     Ok(Plan { ssid, passcode, network: HomeNetwork { ssid: home, psk }, name, alias })
-}
-
-/// Joins the plug's own network (STEP 1), or asks the person to; gives the plug's address there.
-async fn join(context: &Context<'_>, wanted: &Pair, plan: &Plan) -> Result<SocketAddr, Failure> {
-    let mut address = None;
-    if let Some(socket) = &wanted.simulated_radio {
-        let passphrase = SecretString::new(plan.passcode.expose().to_owned());
-        let ip = join_simulated(socket, &plan.ssid.to_string(), &passphrase).await.map_err(|error| match error {
-            JoinError::WrongPassword => wrong_code(),
-            JoinError::NotFound => Failure::new(Exit::NotFound, format!("there is no network called {}", plan.ssid))
-                .next("read its name again from the display: it changes together with the code"),
-            JoinError::NoRadio(_) | JoinError::NoAnswer => Failure::new(Exit::NotFound, error.to_string()),
-        })?;
-        context.printer.step(&format!("Joined {} (STEP 1).", plan.ssid));
-        address = Some(SocketAddr::new(ip, reach::PORT));
-    } else if Prompt::new(context.printer).is_possible() {
-        Prompt::new(context.printer).wait_for_enter(&format!(
-            "Now let this computer join the Wi-Fi network {} with the code as its password, then press Enter.",
-            plan.ssid
-        ))?;
-    }
-    match (context.global.address.as_deref(), address) {
-        (None, Some(address)) => Ok(address),
-        (given, _) => {
-            let found = reach::resolve(given.unwrap_or(ACCESS_POINT)).await?;
-            found.into_iter().next().ok_or_else(|| Failure::new(Exit::NotFound, "the plug has no address"))
-        }
-    }
-}
-
-/// Opens the link under the code's PSK (STEP 2).
-async fn open(address: SocketAddr, passcode: &Passcode) -> Result<Link, LinkError> {
-    let destination = Destination {
-        address,
-        psk_identity: "pair".to_owned(),
-        psk: pairing_psk(passcode),
-        login: None,
-        client_id: draw_client_id(),
-    };
-    let mut link = Link::open(&destination, NEARBY).await?;
-    link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, NEARBY).await?;
-    Ok(link)
 }
 
 /// Drives the run from M1 to M9.
@@ -354,41 +303,9 @@ fn spoken(progress: Progress) -> String {
     }
 }
 
-fn wrong_code() -> Failure {
-    Failure::new(Exit::Crypto, "the code on the display has changed, or was mistyped")
-        .next("read it again: name and code change every ten minutes")
-}
-
 /// Ctrl-C came while plug and computer were talking, or the plug was on its way home.
 fn stopped() -> Failure {
     Failure::new(Exit::Other, "stopped").next("`sect list` tells whether the plug is yours already")
-}
-
-/// `port_was_assumed`: the address is a simulated radio's, which tells no port.
-fn of_link(error: &LinkError, port_was_assumed: bool) -> Failure {
-    match error {
-        LinkError::Unreachable { .. } if port_was_assumed => {
-            Failure::new(Exit::NotFound, format!("the plug was not reached: {error}"))
-                .next("is its local-server.port another than 8883? Give --address")
-        }
-        LinkError::KeyRefused => wrong_code(),
-        LinkError::NotTheThing => Failure::new(Exit::Crypto, "what answers there is not a plug that shows this code")
-            .next("is this computer in the plug's own network?"),
-        LinkError::Unreachable { .. } | LinkError::TimedOut(LinkStep::Reaching) => {
-            Failure::new(Exit::NotFound, format!("the plug was not reached: {error}"))
-                .next("is this computer in the network that the display names? Its password is the code")
-        }
-        LinkError::Closed | LinkError::Lost(_) => Failure::new(Exit::Other, "the plug ended the connection")
-            .next("another computer may be pairing it; wait a minute, read the code again"),
-        LinkError::TimedOut(_) => {
-            Failure::new(Exit::Timeout, "the plug does not answer").next("stand closer to it and try again")
-        }
-        LinkError::LoginRefused(_) | LinkError::SubscriptionRefused => {
-            Failure::new(Exit::Denied, format!("the plug does not want to be paired: {error}"))
-                .next("only a plug whose display shows a code can be claimed")
-        }
-        LinkError::Setup(_) => Failure::new(Exit::Other, error.to_string()),
-    }
 }
 
 fn failed(error: PairingError) -> Failure {
@@ -405,12 +322,14 @@ fn failed(error: PairingError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::client::LinkError;
 
     #[test]
     fn a_plug_that_stays_away_sends_its_owner_to_the_display() {
         let alias: Name = "Lamp".parse().expect("a name");
         let next = stayed_away(&alias, true).next.expect("a next step");
-        assert!(next.starts_with("look at its display: \"wrong password\" or \"Wi-Fi not found\" means"), "{next}");
+        assert!(next.starts_with("look at its display: after \"wrong password\" or \"Wi-Fi not found\" it"), "{next}");
+        assert!(next.contains("`sect wifi set --maintenance`"), "{next}");
     }
 
     #[test]
