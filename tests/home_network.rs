@@ -130,7 +130,7 @@ fn a_network_that_refuses_leaves_everything_as_it_was() {
     assert_eq!(moved.code, 6, "{}{}", moved.stdout, moved.stderr);
     assert!(moved.stderr.contains("does not take this password"), "{}", moved.stderr);
     expect_works(&ana, plug.home());
-    // And the event reaches whoever was away meanwhile.
+    // It knows what else is in reach.
     let scan = ana.json_at(&plug, &["wifi", "scan"]);
     let names: Vec<_> = scan.as_array().expect("a list").iter().map(|one| one["ssid"].clone()).collect();
     assert_eq!(names, ["home", NEW_SSID]);
