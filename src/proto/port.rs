@@ -3,9 +3,10 @@
 use rand_core::CryptoRng;
 use thiserror::Error;
 
+use super::id::Cid;
 use super::message::OutletState;
 use super::operation::result::NetworkItem;
-use super::record::Household;
+use super::record::{Household, Logged, Note};
 
 /// The power relay.
 pub trait Outlet {
@@ -28,7 +29,7 @@ pub struct OutletFault;
 
 /// The durable store. Each method is one transaction: when it returns `Ok`, a power cut loses
 /// nothing of it, and when it returns `Err`, nothing of it happened.
-pub trait Vault {
+pub trait Vault: Journal {
     /// Makes an unclaimed thing a claimed one (SecT STEP 2-7).
     ///
     /// # Errors
@@ -44,6 +45,28 @@ pub trait Vault {
     ///
     /// [`VaultFault`].
     fn save(&mut self, household: &Household, generation: u64) -> Result<(), VaultFault>;
+
+    /// Keeps what the load has, for the day on which power comes back.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`].
+    fn remember(&mut self, outlet: OutletState) -> Result<(), VaultFault>;
+}
+
+/// The audit log. It is no part of any transaction: a line is durable within a minute or so, and a power cut
+/// may lose those that are not yet.
+pub trait Journal {
+    /// Takes a line; never writes to the disk, for it stands in the way of a command.
+    fn note(&mut self, note: Note);
+
+    /// Gives up to `limit` lines, newest first, from the place `from` downwards, or from the newest for 0; of one
+    /// controller alone where `cid` names it.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`].
+    fn read(&mut self, from: u64, cid: Option<&Cid>, limit: usize) -> Result<Vec<Logged>, VaultFault>;
 }
 
 /// The store refused; it has logged why.

@@ -1,5 +1,7 @@
 //! What outlives a power cut.
 
+use std::borrow::Cow;
+
 use super::credential::{CtlrCredentials, CtlrPassword};
 use super::id::Cid;
 use super::keys::MasterKey;
@@ -92,6 +94,8 @@ pub struct Household {
     pub zone: Option<String>,
     /// The weekly schedules, by id.
     pub schedules: Vec<StoredSchedule>,
+    /// What the next schedule is called.
+    pub next_schedule: u64,
     /// Everybody's controllers.
     pub controllers: Vec<ControllerRecord>,
 }
@@ -114,9 +118,32 @@ impl Household {
             power_on: PowerOn::default(),
             zone: None,
             schedules: Vec::new(),
+            next_schedule: 1,
             controllers: vec![owner],
         }
     }
+}
+
+/// One line of the audit log, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// When, in seconds since 1970-01-01T00:00:00Z, if the thing knew.
+    pub unix_s: Option<u64>,
+    /// When, in seconds since the daemon's start.
+    pub up_s: u64,
+    /// Whose controller did it; nobody's for what the thing did by itself.
+    pub by: Option<(Cid, Name)>,
+    /// What, in a few words.
+    pub what: Cow<'static, str>,
+}
+
+/// One line of the audit log, as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its place, counted from 1; a later line has a higher one.
+    pub place: u64,
+    /// What it says.
+    pub note: Note,
 }
 
 /// All that the store gives back at a start.

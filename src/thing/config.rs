@@ -47,8 +47,33 @@ pub struct Config {
     pub cloud: Vec<CloudConfig>,
     /// How the thing proves itself to them.
     pub device: DeviceConfig,
+    /// The time of day.
+    pub clock: ClockConfig,
     /// What is logged.
     pub log: LogConfig,
+}
+
+/// `[clock]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClockConfig {
+    /// Where the time of day comes from, unless an owner tells it.
+    pub driver: ClockDriverName,
+    /// The file that says that a time server has set the machine's clock.
+    pub synchronized: PathBuf,
+    /// The simulated clock's file; `clock` in the runtime folder without it.
+    pub path: Option<PathBuf>,
+}
+
+/// Where the time of day comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockDriverName {
+    /// The machine's clock, once a time server has set it.
+    #[default]
+    System,
+    /// A file that says milliseconds since 1970.
+    Simulated,
 }
 
 /// `[local-server]`.
@@ -189,6 +214,7 @@ impl Default for Config {
             announce: AnnounceConfig::default(),
             cloud: Vec::new(),
             device: DeviceConfig::default(),
+            clock: ClockConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -215,6 +241,13 @@ impl Default for WifiConfig {
 impl Default for AnnounceConfig {
     fn default() -> Self {
         Self { enabled: true, interface: None }
+    }
+}
+
+impl Default for ClockConfig {
+    fn default() -> Self {
+        let synchronized = "/run/systemd/timesync/synchronized".into();
+        Self { driver: ClockDriverName::default(), synchronized, path: None }
     }
 }
 
@@ -326,6 +359,12 @@ impl Config {
     #[must_use]
     pub fn radio_path(&self) -> PathBuf {
         self.in_runtime_dir(self.wifi.path.as_ref(), "radio.sock")
+    }
+
+    /// The simulated clock's file.
+    #[must_use]
+    pub fn clock_path(&self) -> PathBuf {
+        self.in_runtime_dir(self.clock.path.as_ref(), "clock")
     }
 
     fn in_runtime_dir(&self, named: Option<&PathBuf>, name: &str) -> PathBuf {
@@ -444,6 +483,10 @@ mod tests {
             [device]
             certificate = "/c"
             key = "/k"
+            [clock]
+            driver = "simulated"
+            synchronized = "/y"
+            path = "/t"
             [log]
             filter = "debug"
             "#,
@@ -476,6 +519,11 @@ mod tests {
                 ca: Some("/ca.crt".into()),
             }],
             device: DeviceConfig { certificate: Some("/c".into()), key: Some("/k".into()) },
+            clock: ClockConfig {
+                driver: ClockDriverName::Simulated,
+                synchronized: "/y".into(),
+                path: Some("/t".into()),
+            },
             log: LogConfig { filter: "debug".into() },
         };
         assert_eq!(config, expected);

@@ -23,6 +23,7 @@ use super::notify;
 use super::outlet::OutletDriver;
 use super::runtime_dir;
 use super::store::{Store, StoreError};
+use super::wall_clock::WallClockWatch;
 use super::wifi::{Wifi, WifiReport};
 use crate::mqtt::client::Delivery;
 use crate::mqtt::server::Qos;
@@ -30,7 +31,7 @@ use crate::proto::action::{self, Action, Fault, JoinFailure, Screen, WifiEvent};
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::id::Boot;
 use crate::proto::port::Ports;
-use crate::proto::thing::{Start, Thing, Verdict};
+use crate::proto::thing::{Start, StartCause, Thing, Verdict};
 use crate::proto::topic::PAIR_T2C;
 
 /// How long sessions may take to end when the daemon stops.
@@ -38,6 +39,10 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a screen may wait. A display takes longer than a command: whoever switches twice in a row
 /// does not wait for the first screen, and then sees the second one only.
 const DRAWN_WITHIN: Duration = Duration::from_millis(50);
+/// How long a line of the audit log may wait; a power cut loses those that do.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(60);
+/// So many lines do not wait any longer.
+const MANY_LINES: usize = 512;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -99,6 +104,9 @@ struct Daemon<'a> {
     clouds: CloudLinks,
     names: AnnouncedNames,
     announcement: Option<Announcement>,
+    wall_clock: WallClockWatch,
+    /// When the audit log goes to the disk, while something of it waits.
+    flush_at: Option<Instant>,
 }
 
 /// Lends the machine its ports without lending it the daemon.
@@ -129,11 +137,15 @@ impl<'a> Daemon<'a> {
             CloudLinks::none()
         });
         let names = AnnouncedNames::random(&mut rng);
-        let start =
-            Start { stored, boot: Boot::random(&mut rng), outlet: outlet_state, clouds: clouds.for_controllers() };
+        let cause =
+            if runtime_dir::is_power_up(&config.runtime_dir) { StartCause::PowerUp } else { StartCause::Restart };
+        let (boot, clouds_named) = (Boot::random(&mut rng), clouds.for_controllers());
+        let start = Start { stored, boot, outlet: outlet_state, cause, clouds: clouds_named };
         let mut ports = Ports { outlet: &mut outlet, vault: &mut store, air: &wifi, rng: &mut rng };
         let thing = Thing::start(start, clock.now(), &mut ports).context("the thing's own certificate is damaged")?;
-        info!(thing = %thing.id(), claimed = thing.is_claimed(), "started");
+        // Without the mark the next restart would look like a power cut, and switch.
+        runtime_dir::mark_powered(&config.runtime_dir).context("could not write into the runtime folder")?;
+        info!(thing = %thing.id(), claimed = thing.is_claimed(), ?cause, "started");
         Ok(Self {
             config,
             thing,
@@ -150,6 +162,8 @@ impl<'a> Daemon<'a> {
             clouds,
             names,
             announcement: None,
+            wall_clock: WallClockWatch::open(config),
+            flush_at: None,
         })
     }
 
@@ -159,7 +173,9 @@ impl<'a> Daemon<'a> {
             while let Some(action) = self.thing.poll_action() {
                 self.execute(action);
             }
+            self.plan_flush();
             let deadline = self.thing.poll_timeout();
+            let clock_wanted = self.thing.wants_clock();
             let draw_at = self.screen.as_ref().map(|(_, by)| *by);
             tokio::select! {
                 event = self.server.next() => self.handle_server(event),
@@ -168,6 +184,11 @@ impl<'a> Daemon<'a> {
                 press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
                 () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
                 () = at(draw_at) => self.draw(),
+                () = at(self.flush_at) => self.flush(),
+                unix_ms = self.wall_clock.next(clock_wanted) => {
+                    info!(unix_ms, "the time of day is known");
+                    self.thing.handle_wall_clock(unix_ms, self.clock.now());
+                }
                 () = stop.recv() => return,
             }
         }
@@ -325,6 +346,21 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// Lines of the audit log go to the disk together, and never while a command waits.
+    fn plan_flush(&mut self) {
+        match self.store.waiting() {
+            0 => self.flush_at = None,
+            MANY_LINES.. => self.flush_at = Some(Instant::now()),
+            _ if self.flush_at.is_none() => self.flush_at = Some(Instant::now() + FLUSHED_WITHIN),
+            _ => {}
+        }
+    }
+
+    fn flush(&mut self) {
+        self.flush_at = None;
+        self.store.flush();
+    }
+
     /// SecT STEP 8.
     fn reach_out(&mut self) {
         if let Err(error) = self.clouds.start() {
@@ -343,6 +379,7 @@ impl<'a> Daemon<'a> {
         self.announcement = None;
         tokio::join!(self.server.shut_down(LAST_WORDS), self.clouds.shut_down(LAST_WORDS));
         self.wifi.close();
+        self.store.flush();
         for (name, count) in self.thing.counters().iter() {
             debug!(name, count, "messages");
         }

@@ -15,6 +15,7 @@ pub mod notify;
 pub mod outlet;
 pub mod runtime_dir;
 pub mod store;
+pub mod wall_clock;
 pub mod wifi;
 
 pub use main::{main, run_with};

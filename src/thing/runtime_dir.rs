@@ -27,6 +27,26 @@ pub enum RuntimeDirError {
     Loose(u32),
 }
 
+/// The mark of a daemon that has run since the machine got its power.
+const POWERED: &str = "powered";
+
+/// Whether no daemon has run here since the machine got its power: the folder is gone with it.
+///
+/// Under systemd it stays over restarts only with `RuntimeDirectoryPreserve=yes`.
+#[must_use]
+pub fn is_power_up(path: &Path) -> bool {
+    !path.join(POWERED).exists()
+}
+
+/// From now on a daemon that starts here was restarted. Set once the load has what it shall have.
+///
+/// # Errors
+///
+/// When the folder takes no file.
+pub fn mark_powered(path: &Path) -> io::Result<()> {
+    fs::write(path.join(POWERED), "sectd has run since the machine got its power.\n")
+}
+
 /// Makes the folder, for nobody else, or takes the one that is there. Under systemd it is there already
 /// (`RuntimeDirectory=`), and all may look at what is in it; the folders above it must be there.
 ///
@@ -87,6 +107,20 @@ mod tests {
                 Err(error) => assert!(!taken && matches!(error, RuntimeDirError::Loose(_)), "{mode:o}: {error}"),
             }
             assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, mode, "left as it is");
+        }
+    }
+
+    #[test]
+    fn the_first_start_of_a_folder_is_a_power_up_and_no_other_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run");
+        for _ in 0..2 {
+            prepare(&path).expect("made");
+            assert!(is_power_up(&path));
+            mark_powered(&path).expect("marked");
+            assert!(!is_power_up(&path));
+            // Power is cut: what lies in memory is gone.
+            fs::remove_dir_all(&path).expect("mine");
         }
     }
 

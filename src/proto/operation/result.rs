@@ -19,12 +19,21 @@ pub struct TimerSet {
     pub at: Micros,
 }
 
+/// The countdown that runs, in an answer to `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Countdown {
+    /// What the load will have.
+    pub on: bool,
+    /// When, in thing time.
+    pub at: Micros,
+}
+
 /// Of `schedule.set`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleSet {
     /// What the schedule is called from now on.
     pub id: u64,
-    /// Whether the thing knows the time of day; without it no schedule runs.
+    /// Whether the thing knows time of day and zone; without them no schedule runs.
     pub clock: bool,
 }
 
@@ -36,8 +45,11 @@ pub struct Schedules {
     /// Where the next page begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
-    /// Whether the thing knows the time of day; without it no schedule runs.
+    /// Whether the thing knows time of day and zone; without them no schedule runs.
     pub clock: bool,
+    /// The time zone, a POSIX TZ string, once the thing has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// One schedule.

@@ -20,9 +20,11 @@ use registrar::{Answered, Registrar};
 use window::Window;
 
 use super::action::{Action, CloudFailure, Fault, Path, Press, Screen, ServerId, SessionId, WifiEvent};
+use super::calendar::{ClockSource, UnixMs, WallClock};
 use super::certificate::{CertificateError, ThingIdentity};
 use super::id::{Boot, ThingId};
 use super::message::{OutletState, SwitchedBy};
+use super::operation::argument::PowerOn;
 use super::pairing::message::CloudServer;
 use super::port::{Outlet, OutletFault, Ports};
 use super::record::Stored;
@@ -44,6 +46,8 @@ struct Core {
     identity: ThingIdentity,
     boot: Boot,
     outlet: Switched,
+    /// The time of day, once somebody told it.
+    wall: Option<WallClock>,
     actions: VecDeque<Action>,
     counters: Counters,
 }
@@ -78,10 +82,21 @@ pub struct Start {
     pub stored: Stored,
     /// A fresh nonce.
     pub boot: Boot,
-    /// What the load has now; a restart never touches it.
+    /// What the load has now.
     pub outlet: OutletState,
+    /// Why the daemon starts; after a restart the load is left as it is.
+    pub cause: StartCause,
     /// Where the thing registers.
     pub clouds: Vec<CloudServer>,
+}
+
+/// Why the daemon starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartCause {
+    /// The machine has got its power.
+    PowerUp,
+    /// The daemon was stopped, updated or crashed, and the load has kept its power.
+    Restart,
 }
 
 /// Whether there is something to tell.
@@ -136,15 +151,37 @@ impl Thing {
                 since: Micros::ZERO,
                 in_doubt: false,
             },
+            wall: None,
             actions: VecDeque::new(),
             counters: Counters::default(),
         };
         let registrar = Registrar::new(start.stored.generation, start.clouds);
+        if start.cause == StartCause::PowerUp {
+            let power_on = start.stored.household.as_ref().map_or(PowerOn::Off, |household| household.power_on);
+            let state = match power_on {
+                PowerOn::Off => OutletState::Off,
+                PowerOn::On => OutletState::On,
+                PowerOn::Last => start.stored.outlet.unwrap_or(OutletState::Off),
+            };
+            // A fault stands on the display, and the next wish tries again.
+            let _ = core.switch(state, SwitchedBy::Boot, None, now, ports.outlet);
+        }
+        if start.stored.household.is_some() {
+            let what = match (start.cause, core.outlet.state) {
+                (StartCause::PowerUp, OutletState::On) => "power is back: on",
+                (StartCause::PowerUp, OutletState::Off) => "power is back: off",
+                (StartCause::Restart, _) => "restarted",
+            };
+            core.note(None, what, now, ports.vault);
+        }
         let phase = match start.stored.household {
             None => Phase::Unclaimed(AccessPoint::open(&mut core, now, ports.rng)),
             Some(household) => {
                 let mut household = Box::new(HouseholdState::new(&core, household));
                 household.go_home(&mut core, now);
+                if start.stored.outlet != Some(core.outlet.state) {
+                    household.remember_soon(now);
+                }
                 Phase::Claimed { household, handover: None }
             }
         };
@@ -229,6 +266,8 @@ impl Thing {
                 );
                 if let Some((household, window)) = founded {
                     self.registrar.generation = registrar.next_generation();
+                    let owner = household.controllers.first().map(|owner| (owner.cid, owner.name.clone()));
+                    self.core.note(owner, "claimed it", now, ports.vault);
                     // M9 is out; the access point stays until it has arrived.
                     let household = Box::new(HouseholdState::new(&self.core, household));
                     self.phase = Phase::Claimed { household, handover: Some(window) };
@@ -333,6 +372,25 @@ impl Thing {
         }
     }
 
+    /// The machine's own clock, which a time server keeps, says what time of day it is.
+    ///
+    /// It goes before what an owner's controller has told. Called again whenever that clock was set.
+    pub fn handle_wall_clock(&mut self, unix_ms: UnixMs, now: Micros) {
+        self.core.wall = WallClock::new(ClockSource::System, unix_ms, now).or(self.core.wall);
+        if let Phase::Claimed { household, .. } = &mut self.phase {
+            household.plan_day(&self.core, now);
+        }
+    }
+
+    /// Whether a schedule waits for the time of day.
+    #[must_use]
+    pub fn wants_clock(&self) -> bool {
+        match &self.phase {
+            Phase::Unclaimed(_) => false,
+            Phase::Claimed { household, .. } => !household.record().schedules.is_empty(),
+        }
+    }
+
     /// Somebody pressed the button: it toggles the load, and wakes an access point that went to sleep.
     /// Held for 10 s on a claimed thing, it opens the access point of its maintenance (protocol section 7.6).
     pub fn handle_press(&mut self, press: Press, now: Micros, ports: &mut Ports<'_>) {
@@ -355,11 +413,15 @@ impl Thing {
 
     /// The press that follows a failed one tries the same again.
     fn toggle(&mut self, now: Micros, ports: &mut Ports<'_>) {
-        let wanted = self.core.outlet.state.toggled();
-        if self.core.switch(wanted, SwitchedBy::Button, None, now, ports.outlet) != Ok(News::Yes) {
-            return;
-        }
-        if let Phase::Claimed { household, handover } = &mut self.phase {
+        let core = &mut self.core;
+        let wanted = core.outlet.state.toggled();
+        let switched = match &mut self.phase {
+            Phase::Unclaimed(_) => core.switch(wanted, SwitchedBy::Button, None, now, ports.outlet),
+            Phase::Claimed { household, .. } => household.switch(core, wanted, SwitchedBy::Button, None, now, ports),
+        };
+        if let Phase::Claimed { household, handover } = &mut self.phase
+            && switched == Ok(News::Yes)
+        {
             household.tell_everybody(&mut self.core, &self.registrar, None, now, ports.rng);
             if handover.is_none() {
                 household.show(&mut self.core);
@@ -374,7 +436,8 @@ impl Thing {
             Phase::Unclaimed(access_point) => access_point.poll_timeout(),
             Phase::Claimed { handover: Some(window), .. } => window.poll_timeout(),
             Phase::Claimed { household, handover: None } => {
-                household.poll_timeout().into_iter().chain(self.registrar.poll_timeout()).min()
+                let home = household.poll_timeout().into_iter().chain(household.poll_day());
+                home.chain(self.registrar.poll_timeout()).min()
             }
         }
     }
@@ -390,6 +453,7 @@ impl Thing {
             }
             Phase::Claimed { household, handover: None } => {
                 household.handle_timeout(&mut self.core, now, ports.rng);
+                household.handle_day(&mut self.core, &self.registrar, now, ports);
                 let thing = self.core.identity.id();
                 self.registrar.handle_timeout(&mut self.core, now, |cloud| household.entries(&thing, cloud));
             }

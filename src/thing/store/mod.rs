@@ -2,9 +2,10 @@
 //!
 //! It guarantees that the thing's own certificate authority is drawn once and never again, that a
 //! claim is there whole or not at all, and that a thing that was claimed never looks unclaimed: the
-//! claimed mark stands outside the database (protocol section 7). Nothing is written on the way of a
-//! command.
+//! claimed mark stands outside the database (protocol section 7). Nothing is written when the load is
+//! switched: the audit log waits in memory until [`Store::flush`].
 
+mod history;
 mod mark;
 mod rows;
 mod schema;
@@ -21,9 +22,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use thiserror::Error;
 
+use self::history::Waiting;
 use crate::crash_point;
-use crate::proto::port::{Vault, VaultFault};
-use crate::proto::record::{Household, Stored, StoredIdentity};
+use crate::proto::id::Cid;
+use crate::proto::message::OutletState;
+use crate::proto::port::{Journal, Vault, VaultFault};
+use crate::proto::record::{Household, Logged, Note, Stored, StoredIdentity};
 
 /// The database in the state folder.
 pub const DATABASE: &str = "thing.db";
@@ -33,6 +37,7 @@ pub const DATABASE: &str = "thing.db";
 pub struct Store {
     database: Connection,
     folder: PathBuf,
+    waiting: Waiting,
 }
 
 /// Why the store does not open. None of these changes what lies in the folder.
@@ -89,7 +94,8 @@ impl Store {
         schema::migrate(&mut database, &path)?;
         let stored = load(&mut database, &path, marked, create_identity)?;
         settle(&database).map_err(|error| refused(&path, error))?;
-        let store = Self { database, folder: folder.to_owned() };
+        let waiting = Waiting::after(history::last_place(&database).map_err(|error| refused(&path, error))?);
+        let store = Self { database, folder: folder.to_owned(), waiting };
         if stored.household.is_some() && !marked {
             // The power was cut between the claim and its mark. The household is there, so the thing works
             // without it, and the next start tries again.
@@ -98,6 +104,29 @@ impl Store {
             }
         }
         Ok((store, stored))
+    }
+
+    /// How many lines of the audit log are not on the disk yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Brings them there. Those that the store refuses go on waiting, as many as there is room for.
+    pub fn flush(&mut self) {
+        let lines = self.waiting.take();
+        if lines.is_empty() {
+            return;
+        }
+        let written = self.write(
+            |transaction| history::insert(transaction, &lines),
+            || {
+                crash_point!("history.before");
+            },
+        );
+        if written.is_err() {
+            self.waiting.put_back(lines);
+        }
     }
 
     fn write(
@@ -158,6 +187,31 @@ impl Vault for Store {
         }
         crash_point!("save.after");
         Ok(())
+    }
+
+    fn remember(&mut self, outlet: OutletState) -> Result<(), VaultFault> {
+        self.write(
+            |transaction| rows::set_outlet(transaction, outlet),
+            || {
+                crash_point!("outlet.before");
+            },
+        )
+    }
+}
+
+impl Journal for Store {
+    fn note(&mut self, note: Note) {
+        self.waiting.note(note);
+    }
+
+    fn read(&mut self, from: u64, cid: Option<&Cid>, limit: usize) -> Result<Vec<Logged>, VaultFault> {
+        let mut lines = self.waiting.read(from, cid, limit);
+        let older = history::read(&self.database, from, cid, limit - lines.len()).map_err(|error| {
+            tracing::error!(%error, "the store failed");
+            VaultFault
+        })?;
+        lines.extend(older);
+        Ok(lines)
     }
 }
 

@@ -31,8 +31,9 @@ pub(super) fn read_identity(database: &Connection) -> Result<Option<StoredIdenti
 pub(super) fn insert_household(transaction: &Transaction<'_>, household: &Household) -> Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO household (id, name, wifi_ssid, wifi_psk, joined_once, recovery_spki, power_on, zone)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO household
+                 (id, name, wifi_ssid, wifi_psk, joined_once, recovery_spki, power_on, zone, next_schedule)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             household.name.as_str(),
@@ -42,6 +43,7 @@ pub(super) fn insert_household(transaction: &Transaction<'_>, household: &Househ
             household.recovery.as_ref().map(|spki| spki.as_der().as_slice()),
             household.power_on.as_str(),
             household.zone,
+            integer(household.next_schedule)?,
         ])?;
     household.controllers.iter().try_for_each(|controller| insert_controller(transaction, controller))?;
     household.schedules.iter().try_for_each(|schedule| insert_schedule(transaction, schedule))
@@ -58,10 +60,9 @@ pub(super) fn delete_household(transaction: &Transaction<'_>) -> Result<()> {
 }
 
 fn insert_schedule(transaction: &Transaction<'_>, StoredSchedule { id, schedule }: &StoredSchedule) -> Result<()> {
-    let id = i64::try_from(*id).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     transaction
         .prepare_cached("INSERT INTO schedule (id, days, minute, switch_on) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![id, schedule.days.0.get(), schedule.at.get(), schedule.on])?;
+        .execute(params![integer(*id)?, schedule.days.0.get(), schedule.at.get(), schedule.on])?;
     Ok(())
 }
 
@@ -69,7 +70,7 @@ fn insert_schedule(transaction: &Transaction<'_>, StoredSchedule { id, schedule 
 pub(super) fn set_generation(transaction: &Transaction<'_>, generation: u64) -> Result<()> {
     let rows = transaction
         .prepare_cached("UPDATE registration SET generation = ?1 WHERE generation <= ?1")?
-        .execute([i64::try_from(generation).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?])?;
+        .execute([integer(generation)?])?;
     if rows == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
 }
 
@@ -79,6 +80,14 @@ pub(super) fn read_registration(database: &Connection) -> Result<(u64, bool)> {
         .prepare_cached("SELECT generation, wiping FROM registration")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok((u64::try_from(generation).map_err(|error| unreadable(0, Type::Integer, error))?, wiping))
+}
+
+/// What the load has, for the next time that power comes back.
+pub(super) fn set_outlet(transaction: &Transaction<'_>, state: OutletState) -> Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO outlet (id, is_on) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET is_on = ?1")?
+        .execute([state.is_on()])?;
+    Ok(())
 }
 
 /// What the load had last.
@@ -117,7 +126,9 @@ fn insert_controller(transaction: &Transaction<'_>, controller: &ControllerRecor
 
 pub(super) fn read_household(database: &Connection) -> Result<Option<Household>> {
     let household = database
-        .prepare_cached("SELECT name, wifi_ssid, wifi_psk, joined_once, recovery_spki, power_on, zone FROM household")?
+        .prepare_cached(
+            "SELECT name, wifi_ssid, wifi_psk, joined_once, recovery_spki, power_on, zone, next_schedule FROM household",
+        )?
         .query_row([], |row| {
             let ssid = Ssid::new(bytes(row, 1)?).map_err(|error| unreadable(1, Type::Blob, error))?;
             Ok(Household {
@@ -131,6 +142,7 @@ pub(super) fn read_household(database: &Connection) -> Result<Option<Household>>
                 power_on: parse(row, 5)?,
                 zone: row.get(6)?,
                 schedules: Vec::new(),
+                next_schedule: counted(row, 7)?,
                 controllers: Vec::new(),
             })
         })
@@ -171,11 +183,21 @@ fn read_controller(row: &Row<'_>) -> Result<ControllerRecord> {
 }
 
 fn read_schedule(row: &Row<'_>) -> Result<StoredSchedule> {
-    let id: i64 = row.get(0)?;
     Ok(StoredSchedule {
-        id: u64::try_from(id).map_err(|error| unreadable(0, Type::Integer, error))?,
+        id: counted(row, 0)?,
         schedule: Schedule { days: Days(bounded(row, 1)?), at: bounded(row, 2)?, on: row.get(3)? },
     })
+}
+
+/// To a column of SQLite's signed integers.
+pub(super) fn integer(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// From a column that never holds a negative number.
+pub(super) fn counted(row: &Row<'_>, column: usize) -> Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|error| unreadable(column, Type::Integer, error))
 }
 
 fn bounded<const MIN: u32, const MAX: u32>(row: &Row<'_>, column: usize) -> Result<Bounded<MIN, MAX>> {
@@ -199,7 +221,7 @@ fn bytes<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row [u8]> {
     row.get_ref(column)?.as_blob().map_err(|error| unreadable(column, Type::Blob, error))
 }
 
-fn parse<T>(row: &Row<'_>, column: usize) -> Result<T>
+pub(super) fn parse<T>(row: &Row<'_>, column: usize) -> Result<T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {

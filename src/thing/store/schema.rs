@@ -79,6 +79,7 @@ ALTER TABLE controller_2 RENAME TO controller;
 
 ALTER TABLE household ADD COLUMN power_on TEXT NOT NULL DEFAULT 'off';
 ALTER TABLE household ADD COLUMN zone TEXT;
+ALTER TABLE household ADD COLUMN next_schedule INTEGER NOT NULL DEFAULT 1 CHECK (next_schedule > 0);
 
 CREATE TABLE schedule (
     id INTEGER PRIMARY KEY,
@@ -98,8 +99,10 @@ CREATE TABLE history (
     up INTEGER NOT NULL,
     cid BLOB CHECK (cid IS NULL OR length(cid) = 8),
     who TEXT,
-    what TEXT NOT NULL
+    what TEXT NOT NULL,
+    CHECK ((cid IS NULL) = (who IS NULL))
 ) STRICT;
+CREATE INDEX history_of_controller ON history (cid, seq);
 
 ALTER TABLE registration ADD COLUMN wiping INTEGER NOT NULL DEFAULT 0 CHECK (wiping IN (0, 1));
 ";

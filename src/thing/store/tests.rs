@@ -64,6 +64,7 @@ fn household(joined_once: bool) -> Household {
                 on: true,
             },
         }],
+        next_schedule: 9,
         controllers: vec![owner, guest()],
     }
 }
@@ -485,11 +486,13 @@ fn a_claimed_store_of_the_first_version_gets_its_first_generation() {
     let controller = &mut plain.controllers[0];
     (controller.next, controller.key_age) = (None, KeyAge::default());
     (plain.power_on, plain.zone, plain.schedules) = (PowerOn::Off, None, Vec::new());
+    plain.next_schedule = 1;
     let database = Connection::open(folder.join(DATABASE)).expect("opens");
     database
         .execute_batch(
             "DROP TABLE registration; DROP TABLE schedule; DROP TABLE outlet; DROP TABLE history;
              ALTER TABLE household DROP COLUMN power_on; ALTER TABLE household DROP COLUMN zone;
+             ALTER TABLE household DROP COLUMN next_schedule;
              CREATE TABLE first (
                 cid BLOB PRIMARY KEY CHECK (length(cid) = 8), name TEXT NOT NULL, role TEXT NOT NULL,
                 spki BLOB NOT NULL, topic TEXT NOT NULL UNIQUE, ctlr_user TEXT NOT NULL UNIQUE,

@@ -5,6 +5,7 @@ use super::thing::Mix;
 use super::*;
 use crate::proto::action::{Action, Press, Screen, SessionId, WifiEvent};
 use crate::proto::certificate::ThingIdentity;
+use crate::proto::id::Cid;
 use crate::proto::keys::PairingCode;
 use crate::proto::message::OutletState;
 use crate::proto::operation::result::NetworkItem;
@@ -12,9 +13,9 @@ use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::pairing::binding::Binding;
 use crate::proto::pairing::controller::{Run, Step};
 use crate::proto::passcode::Passcode;
-use crate::proto::port::{Air, Outlet, OutletFault, Ports, Vault, VaultFault};
-use crate::proto::record::{Household, Stored};
-use crate::proto::thing::{Start, Thing};
+use crate::proto::port::{Air, Journal, Outlet, OutletFault, Ports, Vault, VaultFault};
+use crate::proto::record::{Household, Logged, Note, Stored};
+use crate::proto::thing::{Start, StartCause, Thing};
 use crate::proto::topic::PAIR_C2T;
 use crate::proto::wifi::HomeNetwork;
 
@@ -37,7 +38,19 @@ impl Outlet for HouseOutlet<'_> {
     }
 }
 
+impl Journal for HouseVault<'_> {
+    fn note(&mut self, _: Note) {}
+
+    fn read(&mut self, _: u64, _: Option<&Cid>, _: usize) -> Result<Vec<Logged>, VaultFault> {
+        Ok(Vec::new())
+    }
+}
+
 impl Vault for HouseVault<'_> {
+    fn remember(&mut self, _: OutletState) -> Result<(), VaultFault> {
+        Ok(())
+    }
+
     fn claim(&mut self, household: &Household, _: u64) -> Result<(), VaultFault> {
         self.0.push(household.clone());
         Ok(())
@@ -67,7 +80,8 @@ impl House {
 fn unclaimed(house: &mut House, rng: &mut Mix) -> (Thing, Passcode) {
     let identity = ThingIdentity::create(rng).to_stored();
     let stored = Stored { identity, generation: 0, household: None, wiping: false, outlet: None };
-    let start = Start { stored, boot: Boot::random(rng), outlet: OutletState::Off, clouds: Vec::new() };
+    let cause = StartCause::Restart;
+    let start = Start { stored, boot: Boot::random(rng), outlet: OutletState::Off, cause, clouds: Vec::new() };
     let mut thing = house.lend(rng, |ports| Thing::start(start, Micros::ZERO, ports)).expect("its own identity");
     house.lend(rng, |ports| thing.handle_wifi(WifiEvent::AccessPointUp, Micros::ZERO, ports));
     let passcode = std::iter::from_fn(|| thing.poll_action())

@@ -65,10 +65,9 @@ impl HouseholdState {
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Result<Done, ReturnCode> {
-        let record = &self.household.controllers[asker.index];
         match operation {
-            Operation::OutletSet(wanted) => core
-                .switch(wanted.state(), SwitchedBy::User, Some(&record.name), now, ports.outlet)
+            Operation::OutletSet(wanted) => self
+                .switch(core, wanted.state(), SwitchedBy::User, Some(asker.index), now, ports)
                 .map(|news| Done { news, ..Done::default() })
                 .map_err(|OutletFault| ReturnCode::Storage),
             Operation::NameSet(wanted) => {
@@ -83,6 +82,14 @@ impl HouseholdState {
             }
             Operation::TokenRenew => self.renew_token(core, registrar, asker.index, now, ports),
             Operation::TokenUse(wanted) => self.use_token(registrar, asker.index, &wanted.topic, ports),
+            Operation::TimerSet(wanted) => Ok(self.set_timer(&wanted, now)),
+            Operation::TimerClear => Ok(self.clear_timer()),
+            Operation::ScheduleSet(wanted) => self.set_schedule(core, registrar, wanted, now, ports),
+            Operation::ScheduleList(from) => Ok(self.list_schedules(core, from)),
+            Operation::ScheduleClear(wanted) => self.clear_schedule(core, registrar, &wanted, now, ports),
+            Operation::BootSet(wanted) => self.set_power_on(core, registrar, &wanted, now, ports),
+            Operation::TimeSet(told) => self.set_time(core, registrar, &told, now, ports),
+            Operation::HistoryList(wanted) => self.list_history(&wanted, ports),
             _ => Err(ReturnCode::Unsupported),
         }
     }

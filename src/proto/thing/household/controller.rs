@@ -33,6 +33,8 @@ pub(super) struct Controller {
     /// Keys of past epochs under which sessions are open still.
     pub(super) retired: VecDeque<Retired>,
     pub(super) age: Age,
+    /// When the audit log last said that it asked for more than its role allows.
+    pub(super) refusal_noted: Option<Micros>,
 }
 
 /// Both directions of a topic in waiting.
@@ -56,6 +58,7 @@ impl Controller {
             pending: None,
             retired: VecDeque::new(),
             age: Age::default(),
+            refusal_noted: None,
             keys,
         };
         controller.follow_topics(record);

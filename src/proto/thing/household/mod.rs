@@ -7,10 +7,14 @@
 mod act;
 mod change;
 mod controller;
+mod history;
 mod home;
 mod maintenance;
+mod page;
 mod rekey;
 mod renewal;
+mod schedule;
+mod timers;
 mod wifi;
 
 use std::sync::Arc;
@@ -20,10 +24,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroize;
 
-use self::act::{Done, authorize};
+use self::act::Done;
 use self::controller::{Controller, Waiting};
 use self::home::Home;
 use self::rekey::Overdue;
+use self::schedule::Plan;
+use self::timers::Timers;
 use self::wifi::WifiStatus;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
@@ -34,6 +40,7 @@ use crate::proto::envelope::{MAX_JWE_BYTES, Opened, Sealed};
 use crate::proto::id::{RequestId, ThingId};
 use crate::proto::message::{EVENT_STATE, Event, Request, Response, ReturnCode, State};
 use crate::proto::operation::Requested;
+use crate::proto::operation::result::Countdown;
 use crate::proto::pairing::message::CloudServer;
 use crate::proto::port::Ports;
 use crate::proto::record::{ControllerRecord, Household, NextTopic};
@@ -54,6 +61,8 @@ pub(super) struct HouseholdState {
     latest: Micros,
     /// When the ages of keys were persisted last.
     ages_saved_at: Micros,
+    timers: Timers,
+    plan: Plan,
     /// What was sealed last: room that the next message uses again.
     jwe: Vec<u8>,
 }
@@ -91,6 +100,9 @@ struct StatusResult<'a> {
     /// What became of another home network.
     #[serde(skip_serializing_if = "Option::is_none")]
     wifi: Option<WifiStatus<'a>>,
+    /// The countdown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timer: Option<Countdown>,
 }
 
 #[derive(Serialize)]
@@ -102,14 +114,20 @@ struct CloudStatus<'a> {
 impl HouseholdState {
     pub(super) fn new(core: &Core, household: Household) -> Self {
         let thing = core.identity.id();
-        Self {
+        let mut state = Self {
             controllers: household.controllers.iter().map(|record| Controller::new(&thing, record)).collect(),
             household,
             home: Home::new(),
             latest: Micros::ZERO,
             ages_saved_at: Micros::ZERO,
+            timers: Timers::default(),
+            plan: Plan::default(),
             jwe: Vec::with_capacity(MAX_JWE_BYTES),
-        }
+        };
+        let ids: Vec<u64> = state.household.schedules.iter().map(|stored| stored.id).collect();
+        ids.into_iter().for_each(|id| state.plan_from(id, Micros::ZERO));
+        state.plan_day(core, Micros::ZERO);
+        state
     }
 
     /// What is durable of it.
@@ -196,7 +214,6 @@ impl HouseholdState {
         };
         // From here the message is accepted: exactly one answer, kept whatever it says.
         let Overdue(overdue) = self.count_accepted(index, now);
-        let role = self.household.controllers[index].role;
         let outcome = match asked {
             Asked::Init(init) => match self.agree(core, asker, fresh, (&init, sealed), now, ports.rng) {
                 Ok(answer) => {
@@ -213,8 +230,9 @@ impl HouseholdState {
             }
             Asked::Command(_) if overdue => Err(ReturnCode::Epoch),
             Asked::Command(Requested::Unknown) => Err(ReturnCode::Unsupported),
-            Asked::Command(Requested::Known(operation)) => authorize(fresh, operation, role)
-                .and_then(|authorized| self.act(core, registrar, asker, authorized, now, ports)),
+            Asked::Command(Requested::Known(operation)) => {
+                self.act_and_note(core, registrar, asker, (fresh, operation), now, ports)
+            }
         };
         let (code, Done { result, news, after }) = match outcome {
             Ok(done) => (ReturnCode::Ok, done),
@@ -332,10 +350,11 @@ impl HouseholdState {
     fn status_result(&self, registrar: &Registrar, index: usize) -> Option<Box<RawValue>> {
         let states = registrar.states().map(|(cloud, state)| CloudStatus { host: &cloud.host, state: state.as_str() });
         let (clouds, wifi): (Vec<_>, _) = (states.collect(), self.wifi_status(index));
-        if clouds.is_empty() && wifi.is_none() {
+        let timer = self.timers.countdown();
+        if clouds.is_empty() && wifi.is_none() && timer.is_none() {
             return None;
         }
-        Some(serde_json::value::to_raw_value(&StatusResult { clouds, wifi }).expect("a map with string keys"))
+        Some(serde_json::value::to_raw_value(&StatusResult { clouds, wifi, timer }).expect("a map with string keys"))
     }
 
     fn state(&self, core: &Core) -> State {

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::proto::envelope::{EnvelopeKey, Sealed};
+use crate::proto::id::Cid;
 use crate::proto::json;
 use crate::proto::message::{Event, Response, ReturnCode};
 use crate::proto::operation::Operation;
 use crate::proto::operation::result::NetworkItem;
 use crate::proto::passcode::Passcode;
-use crate::proto::port::{Air, Outlet, OutletFault, Vault, VaultFault};
-use crate::proto::record::{ControllerRecord, Household, KeyAge, StoredIdentity};
+use crate::proto::port::{Air, Journal, Outlet, OutletFault, Vault, VaultFault};
+use crate::proto::record::{ControllerRecord, Household, KeyAge, Logged, Note, StoredIdentity};
 use crate::proto::signature::SigningKey;
 use crate::proto::testing::Counter;
 use crate::proto::user::Role;
@@ -48,6 +49,8 @@ struct TestOutlet {
 struct TestVault {
     claims: Vec<Household>,
     saves: Vec<(Household, u64)>,
+    remembered: Vec<OutletState>,
+    notes: Vec<Note>,
     broken: bool,
 }
 
@@ -68,7 +71,33 @@ impl TestVault {
     }
 }
 
+impl Journal for TestVault {
+    fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    fn read(&mut self, from: u64, cid: Option<&Cid>, limit: usize) -> Result<Vec<Logged>, VaultFault> {
+        if self.broken {
+            return Err(VaultFault);
+        }
+        let mut lines: Vec<_> =
+            (1..).zip(&self.notes).map(|(place, note)| Logged { place, note: note.clone() }).collect();
+        lines.reverse();
+        let lines = lines.into_iter().filter(|line| from == 0 || line.place <= from);
+        let of = |line: &Logged| cid.is_none_or(|cid| line.note.by.as_ref().is_some_and(|(by, _)| by == cid));
+        Ok(lines.filter(of).take(limit).collect())
+    }
+}
+
 impl Vault for TestVault {
+    fn remember(&mut self, outlet: OutletState) -> Result<(), VaultFault> {
+        if self.broken {
+            return Err(VaultFault);
+        }
+        self.remembered.push(outlet);
+        Ok(())
+    }
+
     fn claim(&mut self, household: &Household, _: u64) -> Result<(), VaultFault> {
         if self.broken {
             return Err(VaultFault);
@@ -92,6 +121,7 @@ macro_rules! ports {
     };
 }
 
+mod day;
 mod household;
 mod pairing;
 mod registration;
@@ -113,7 +143,6 @@ fn cloud() -> CloudServer {
 
 fn record(seed: u64, name: &str, role: Role) -> ControllerRecord {
     use crate::proto::credential::CtlrCredentials;
-    use crate::proto::id::Cid;
     use crate::proto::keys::MasterKey;
     use crate::proto::secret::Secret;
     use crate::proto::topic::TToken;
@@ -138,7 +167,8 @@ impl Bench {
         let (mut outlet, mut vault, mut rng) = (TestOutlet::default(), TestVault::default(), Counter::new(1000));
         let now = Micros::ZERO;
         let stored = Stored { identity: identity(), generation: 7, household, wiping: false, outlet: None };
-        let start = Start { stored, boot: BOOT, outlet: OutletState::Off, clouds: vec![cloud()] };
+        let cause = StartCause::Restart;
+        let start = Start { stored, boot: BOOT, outlet: OutletState::Off, cause, clouds: vec![cloud()] };
         let air = TestAir::default();
         let ports = &mut Ports { outlet: &mut outlet, vault: &mut vault, air: &air, rng: &mut rng };
         let thing = Thing::start(start, now, ports).expect("its own identity");
