@@ -1,5 +1,6 @@
 //! The commands, one module each where one fills a page.
 
+mod bind;
 mod bound;
 mod discover;
 mod doctor;

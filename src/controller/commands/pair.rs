@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::time::sleep;
 
+use super::bind::{Ended, drive};
 use super::nearby::{self, Nearby, of_link, wrong_code};
 use super::report::{Report, sentence};
-use super::{Context, LOCK_PATIENCE, bound::Bound};
+use super::{Context, bound::Bound};
 use crate::controller::args::Pair;
 use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
@@ -16,13 +16,9 @@ use crate::controller::keyring::{Entry, Keyring, KeyringError, same_alias};
 use crate::controller::reach::Search;
 use crate::controller::secrets::{Prompt, Secrets};
 use crate::controller::session::within;
-use crate::mqtt::client::{Delivery, Link};
-use crate::proto::id::ThingId;
 use crate::proto::keys::PairingCode;
-use crate::proto::pairing::binding::Binding;
-use crate::proto::pairing::controller::{PairingError, Progress, Run, Step};
+use crate::proto::pairing::controller::{PairingError, Run};
 use crate::proto::passcode::Passcode;
-use crate::proto::topic::PAIR_C2T;
 use crate::proto::user::Name;
 use crate::proto::wifi::{HomeNetwork, Ssid};
 
@@ -41,14 +37,6 @@ struct Plan {
     network: HomeNetwork,
     name: Name,
     alias: Name,
-}
-
-/// How the run at the plug's own network ended.
-enum Ended {
-    /// M9 came.
-    Confirmed(Binding),
-    /// M8 went out, M9 did not come: any answer at home confirms it.
-    Unconfirmed(Binding),
 }
 
 #[derive(Serialize)]
@@ -92,7 +80,7 @@ async fn claim(
     context.printer.step("The plug took the code (STEP 2).");
     let code = PairingCode::of_passcode(&passcode);
     let run = Run::new(code, network, name, None, &mut clock::rng());
-    let ended = drive(context, keyring, &alias, &mut link, run).await;
+    let ended = drive(context, keyring, &alias, &mut link, run, failed).await;
     // The acknowledgement of M9 goes out with the goodbye: the plug waits for it before it leaves.
     link.close().await;
 
@@ -158,67 +146,6 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
     Ok(Plan { ssid, passcode, network: HomeNetwork { ssid: home, psk }, name, alias })
 }
 
-/// Drives the run from M1 to M9.
-async fn drive(
-    context: &Context<'_>,
-    keyring: &Keyring,
-    alias: &Name,
-    link: &mut Link,
-    mut run: Run,
-) -> Result<Ended, Failure> {
-    let mut persisted = None;
-    loop {
-        while let Some(step) = run.poll_step() {
-            match step {
-                Step::TellUser(progress) => {
-                    context.printer.step(&spoken(progress));
-                    if let Progress::Found { thing } = progress {
-                        // Before M3: the plug has not learned anything yet, and nothing of it is kept.
-                        expect_alias_free(keyring, alias, &thing)?;
-                    }
-                }
-                Step::Persist(binding) => {
-                    save(keyring, alias, &binding).await?;
-                    persisted = Some(*binding);
-                    run.persisted(&mut clock::rng());
-                }
-                Step::Done(binding) => {
-                    save(keyring, alias, &binding).await?;
-                    return Ok(Ended::Confirmed(*binding));
-                }
-                Step::Failed(PairingError::Unconfirmed) => {
-                    let binding = persisted.ok_or_else(|| failed(PairingError::Unconfirmed))?;
-                    return Ok(Ended::Unconfirmed(binding));
-                }
-                Step::Failed(error) => return Err(failed(error)),
-            }
-        }
-        while let Some(payload) = run.poll_transmit(clock::now()) {
-            if link.publish(PAIR_C2T, Delivery::AtLeastOnce, payload).await.is_err() {
-                run.handle_session_end();
-            }
-        }
-        let alarm = run.poll_timeout();
-        let alarm = async {
-            match alarm {
-                Some(at) => sleep(at.since(clock::now())).await,
-                None => std::future::pending().await,
-            }
-        };
-        // A step may have come with the last message: it goes first.
-        tokio::select! {
-            received = link.receive() => match received {
-                Ok(publication) => run.handle_message(&publication.payload, &mut clock::rng()),
-                Err(error) => {
-                    tracing::debug!(%error, "the session ended");
-                    run.handle_session_end();
-                }
-            },
-            () = alarm => run.handle_timeout(clock::now()),
-        }
-    }
-}
-
 /// Waits for the plug at home and asks its `status` with the new keys.
 async fn homecoming(
     context: &Context<'_>,
@@ -274,35 +201,6 @@ fn stayed_away(alias: &Name, confirmed: bool) -> Failure {
     Failure::new(Exit::Timeout, format!("{alias} {state}, but it has not appeared on your home network")).next(next)
 }
 
-/// Another plug may have the alias, be it one whose pairing was cut off; the same one may be paired again.
-fn expect_alias_free(keyring: &Keyring, alias: &Name, thing: &ThingId) -> Result<(), Failure> {
-    let entries = keyring.contents()?.entries;
-    if entries.iter().any(|entry| entry.binding.thing != *thing && same_alias(&entry.alias, alias)) {
-        return Err(KeyringError::AliasTaken(alias.clone()).into());
-    }
-    Ok(())
-}
-
-/// Durable when it returns: M8 depends on it (protocol section 7).
-async fn save(keyring: &Keyring, alias: &Name, binding: &Binding) -> Result<(), Failure> {
-    let entry = Entry { alias: alias.clone(), binding: binding.clone() };
-    Ok(keyring.lock(&binding.thing, LOCK_PATIENCE).await?.save(&entry)?)
-}
-
-/// The paper's steps in a householder's words.
-fn spoken(progress: Progress) -> String {
-    match progress {
-        Progress::Found { thing } => format!("The plug calls itself {thing}."),
-        Progress::CodeProved => {
-            "The plug knows the code too: you share keys (STEP 6), and a secret topic (STEP 3).".to_owned()
-        }
-        Progress::NetworkGiven => "The plug gets your home network, encrypted (STEP 4).".to_owned(),
-        Progress::Certified => "You get a login and a certificate of the plug (STEP 5).".to_owned(),
-        Progress::PskAgreed { .. } => "Both hold the key for the plug's own server (STEP 7).".to_owned(),
-        Progress::Committing => "Your keyring has it on disk; the plug is told to do the same.".to_owned(),
-    }
-}
-
 /// Ctrl-C came while plug and computer were talking, or the plug was on its way home.
 fn stopped() -> Failure {
     Failure::new(Exit::Other, "stopped").next("`sect list` tells whether the plug is yours already")
@@ -311,10 +209,14 @@ fn stopped() -> Failure {
 fn failed(error: PairingError) -> Failure {
     match error {
         PairingError::WrongCode => wrong_code(),
-        PairingError::Silent | PairingError::Interrupted | PairingError::Unconfirmed => {
-            Failure::new(Exit::Timeout, error.to_string())
+        PairingError::Interrupted => {
+            Failure::new(Exit::Timeout, error.to_string()).next("take the code that the display shows now")
         }
-        PairingError::Impostor | PairingError::Certificate(_) => Failure::new(Exit::Crypto, error.to_string()),
+        PairingError::Silent | PairingError::Unconfirmed => Failure::new(Exit::Timeout, error.to_string()),
+        PairingError::Impostor
+        | PairingError::Certificate(_)
+        | PairingError::InvitationOver
+        | PairingError::OtherThing => Failure::new(Exit::Crypto, error.to_string()),
         PairingError::Incomprehensible => Failure::new(Exit::Other, error.to_string()),
     }
 }

@@ -1,7 +1,8 @@
 //! The controller's side of pairing and binding: one run from M1 to M9 (SecT STEP 2, 6, 3, 4, 5, 7;
-//! protocol section 7).
+//! protocol section 7). With an invitation in the place of the passcode it is a further user's run
+//! (STEP 16; protocol section 9): it tells no home network, and takes no other thing than the one that invites.
 //!
-//! The shell opens a session as `pair`, then calls [`Run::poll_transmit`] and [`Run::poll_step`] until
+//! The shell opens a session as `pair` or with the invitation's identity, then calls [`Run::poll_transmit`] and [`Run::poll_step`] until
 //! each gives `None`, sleeps until [`Run::poll_timeout`], and passes on what the session receives. No
 //! M8 leaves before the shell has persisted the [`Binding`] that [`Step::Persist`] gives it.
 
@@ -21,6 +22,7 @@ use crate::proto::certificate::{CertificateError, check_issued};
 use crate::proto::credential::CtlrCredentials;
 use crate::proto::envelope::{EnvelopeKey, Sealed};
 use crate::proto::id::{Nonce, PskId, SpkiHash, ThingId};
+use crate::proto::invitation::Invitation;
 use crate::proto::json::{self, Body};
 use crate::proto::keys::{Ephemeral, PairingCode, PairingKeys};
 use crate::proto::signature::{POP, SigningKey, Spki};
@@ -47,8 +49,15 @@ struct Own {
     code: PairingCode,
     key: SigningKey,
     name: Name,
-    network: HomeNetwork,
-    recovery: Option<Spki>,
+    errand: Errand,
+}
+
+/// What the run is for.
+enum Errand {
+    /// To own a thing that belongs to nobody.
+    Claim { network: HomeNetwork, recovery: Option<Spki> },
+    /// To become a user of the thing that invites.
+    Join(Invitation),
 }
 
 /// The last message sent; it is sent again until its answer comes.
@@ -125,8 +134,14 @@ pub enum PairingError {
     /// The thing never proved that it knows the code.
     #[error("the code does not fit: read it again from the display, it may have changed")]
     WrongCode,
+    /// The thing that knew the invitation in the TLS handshake does not want its run.
+    #[error("the plug does not take this invitation any more")]
+    InvitationOver,
+    /// What answers is not the thing that the invitation names.
+    #[error("what answers is not the plug that invites you: somebody may be in between")]
+    OtherThing,
     /// The thing fell silent after the code was proved.
-    #[error("the plug stopped answering halfway: nothing was changed, start again with the code that it shows now")]
+    #[error("the plug stopped answering halfway: nothing was changed, start again")]
     Interrupted,
     /// The id in M2 is not that of the CA that it names, or M7's identity is not the derived one.
     #[error("this is not the plug that it says it is: somebody may be in between")]
@@ -161,9 +176,20 @@ impl Run {
         recovery: Option<Spki>,
         rng: &mut dyn CryptoRng,
     ) -> Self {
+        Self::begin(code, name, Errand::Claim { network, recovery }, rng)
+    }
+
+    /// Begins the run of an invited controller. The thing knows the user's name already and ignores `name`;
+    /// it is what the binding calls the user until the thing is asked.
+    #[must_use]
+    pub fn invited(invitation: Invitation, name: Name, rng: &mut dyn CryptoRng) -> Self {
+        Self::begin(PairingCode::of_invitation(&invitation.secret), name, Errand::Join(invitation), rng)
+    }
+
+    fn begin(code: PairingCode, name: Name, errand: Errand, rng: &mut dyn CryptoRng) -> Self {
         let ephemeral = Ephemeral::random(rng);
         let hello = json::encode(&Hello { x: ephemeral.public(), nc: Nonce::random(rng) });
-        let own = Own { code, key: SigningKey::random(rng), name, network, recovery };
+        let own = Own { code, key: SigningKey::random(rng), name, errand };
         let outgoing = Some(Outgoing::new(hello.clone()));
         Self { phase: Phase::Accept { hello, ephemeral }, own, outgoing, steps: VecDeque::new(), ignored: 0 }
     }
@@ -186,7 +212,11 @@ impl Run {
     pub fn persisted(&mut self, rng: &mut dyn CryptoRng) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Persisting { keys, binding } => {
-                self.send_sealed(&keys.c2t, &BindCommit { n: Number, rec: self.own.recovery }, rng);
+                let rec = match &self.own.errand {
+                    Errand::Claim { recovery, .. } => *recovery,
+                    Errand::Join(_) => None,
+                };
+                self.send_sealed(&keys.c2t, &BindCommit { n: Number, rec }, rng);
                 self.tell(Progress::Committing);
                 Phase::Done { keys, binding }
             }
@@ -199,7 +229,7 @@ impl Run {
         self.phase = match &self.phase {
             Phase::Over => Phase::Over,
             phase => {
-                let error = phase.error_of_silence();
+                let error = phase.error_of_silence(&self.own.errand);
                 self.fail(error)
             }
         };
@@ -235,7 +265,7 @@ impl Run {
                 outgoing.resends_left -= 1;
                 outgoing.due = true;
             }
-            _ => self.phase = self.fail(self.phase.error_of_silence()),
+            _ => self.phase = self.fail(self.phase.error_of_silence(&self.own.errand)),
         }
     }
 
@@ -254,6 +284,12 @@ impl Run {
         if ThingId::of(&accept.ca) != accept.id {
             return self.fail(PairingError::Impostor);
         }
+        // M6 must prove this very CA, so that what the invitation pins holds there too.
+        if let Errand::Join(invitation) = &self.own.errand
+            && !invitation.pins(&accept.ca)
+        {
+            return self.fail(PairingError::OtherThing);
+        }
         let Ok(shared) = ephemeral.agree(&accept.y) else { return self.fail(PairingError::Impostor) };
         let keys = Box::new(PairingKeys::derive(&hello, payload, &shared, &self.own.code));
         let pop = self.own.key.sign(POP, &keys.transcript);
@@ -264,6 +300,7 @@ impl Run {
     }
 
     /// M4: the thing knows the code too (SecT STEP 3); only now M5 tells it the home network (STEP 4).
+    /// An invited controller has none to tell: M6 and M7 answer its M3, which it goes on repeating.
     fn take_topic(
         &mut self,
         thing: ThingId,
@@ -276,10 +313,12 @@ impl Run {
             Ok(topic) => topic,
             Err(unread) => return self.refuse(&unread, Phase::Topic { thing, ca, keys }),
         };
-        let HomeNetwork { ssid, psk } = self.own.network.clone();
-        self.send_sealed(&keys.c2t, &BindWifi { n: Number, ssid, key: psk }, rng);
         self.tell(Progress::CodeProved);
-        self.tell(Progress::NetworkGiven);
+        if let Errand::Claim { network, .. } = &self.own.errand {
+            let HomeNetwork { ssid, psk } = network.clone();
+            self.send_sealed(&keys.c2t, &BindWifi { n: Number, ssid, key: psk }, rng);
+            self.tell(Progress::NetworkGiven);
+        }
         Phase::Cred { thing, ca, keys, topic }
     }
 
@@ -382,12 +421,15 @@ impl Run {
 
 impl Phase {
     /// What it means that the thing says no more.
-    const fn error_of_silence(&self) -> PairingError {
-        match self {
-            Self::Accept { .. } => PairingError::Silent,
-            Self::Topic { .. } => PairingError::WrongCode,
-            Self::Cred { .. } | Self::Psk { .. } | Self::Persisting { .. } | Self::Over => PairingError::Interrupted,
-            Self::Done { .. } => PairingError::Unconfirmed,
+    const fn error_of_silence(&self, errand: &Errand) -> PairingError {
+        match (self, errand) {
+            (Self::Accept { .. }, _) => PairingError::Silent,
+            (Self::Topic { .. }, Errand::Claim { .. }) => PairingError::WrongCode,
+            (Self::Topic { .. }, Errand::Join(_)) => PairingError::InvitationOver,
+            (Self::Cred { .. } | Self::Psk { .. } | Self::Persisting { .. } | Self::Over, _) => {
+                PairingError::Interrupted
+            }
+            (Self::Done { .. }, _) => PairingError::Unconfirmed,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The controller's run against a thing made of the same primitives.
 
+mod invited;
+
 use super::*;
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::credential::{CtlrPassword, CtlrUser};
