@@ -92,10 +92,9 @@ fn of_png(file: &[u8]) -> Result<Grey, PictureError> {
         ColorType::Grayscale => raw.to_vec(),
         ColorType::GrayscaleAlpha => raw.chunks_exact(2).map(|pixel| on_white(pixel[0], pixel[1])).collect(),
         ColorType::Rgb => raw.chunks_exact(3).map(|pixel| brightness(pixel[0], pixel[1], pixel[2])).collect(),
-        ColorType::Rgba => raw
-            .chunks_exact(4)
-            .map(|pixel| on_white(brightness(pixel[0], pixel[1], pixel[2]), pixel[3]))
-            .collect(),
+        ColorType::Rgba => {
+            raw.chunks_exact(4).map(|pixel| on_white(brightness(pixel[0], pixel[1], pixel[2]), pixel[3])).collect()
+        }
         // The transformations have replaced the palette by its colours.
         ColorType::Indexed => return Err(PictureError::Damaged),
     };
@@ -103,7 +102,6 @@ fn of_png(file: &[u8]) -> Result<Grey, PictureError> {
 }
 
 fn of_jpeg(file: &[u8]) -> Result<Grey, PictureError> {
-    // The decoder takes wider pictures when asked to, and refuses them by itself otherwise.
     let options = DecoderOptions::default()
         .set_max_width(MAX_SIDE)
         .set_max_height(MAX_SIDE)
@@ -229,6 +227,14 @@ mod tests {
         for (scale, color) in [(1, ColorType::Grayscale), (1, ColorType::Rgba), (3, ColorType::Rgb)] {
             assert_eq!(read(&photograph(&text, scale, color)), Ok(text.clone()), "{scale} {color:?}");
         }
+    }
+
+    #[test]
+    fn a_photograph_held_askew_is_read() {
+        let text = "SECT1:AEASGRLHRGV433YBENCWPCNLZXXQEAQCAIBAEAQCAAAQEAYEAUDAOEARCIJRIFIWC4MBSGQ3DQOR4HY";
+        let photograph = include_bytes!("../../tests/vectors/invitation.jpg");
+        assert_eq!(read(photograph), Ok(SecretString::new(text.to_owned())));
+        assert_eq!(read(&photograph[..photograph.len() / 3]), Err(PictureError::NoCode));
     }
 
     #[test]
