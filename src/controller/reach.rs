@@ -19,6 +19,10 @@ use super::discover::Browse;
 use super::exit::{Exit, Failure};
 use super::keyring::Entry;
 use crate::mqtt::client::{Destination, Link, LinkError, Step};
+use crate::proto::credential::CtlrCredentials;
+use crate::proto::id::ThingId;
+use crate::proto::invitation::Invitation;
+use crate::proto::keys::TlsPsk;
 use crate::proto::pairing::binding::Binding;
 
 /// Where the local server listens (protocol section 3).
@@ -75,17 +79,44 @@ pub struct Reached {
 
 type Attempt = BoxFuture<'static, (SocketAddr, Result<Link, LinkError>)>;
 
+/// What opens a link to one thing, wherever it is.
+#[derive(Debug, Clone)]
+struct Key {
+    thing: ThingId,
+    psk_identity: String,
+    psk: TlsPsk,
+    login: Option<CtlrCredentials>,
+}
+
+impl Key {
+    /// A bound controller's (SecT STEP 7).
+    fn of_binding(binding: &Binding) -> Self {
+        let (identity, psk) = binding.psk();
+        let login = Some(binding.credentials.clone());
+        Self { thing: binding.thing, psk_identity: identity.to_string(), psk, login }
+    }
+
+    /// An invited one's (protocol section 9).
+    fn of_invitation(invitation: &Invitation) -> Self {
+        let (psk_identity, psk) = (invitation.psk_identity(), invitation.psk());
+        Self { thing: invitation.thing, psk_identity, psk, login: None }
+    }
+
+    fn destination(&self, address: SocketAddr) -> Destination {
+        Destination {
+            address,
+            psk_identity: self.psk_identity.clone(),
+            psk: self.psk.clone(),
+            login: self.login.clone(),
+            client_id: draw_client_id(),
+        }
+    }
+}
+
 /// What opens a link to a bound thing at an address.
 #[must_use]
 pub fn destination(binding: &Binding, address: SocketAddr) -> Destination {
-    let (identity, psk) = binding.psk();
-    Destination {
-        address,
-        psk_identity: identity.to_string(),
-        psk,
-        login: Some(binding.credentials.clone()),
-        client_id: draw_client_id(),
-    }
+    Key::of_binding(binding).destination(address)
 }
 
 /// A client id for one link: letters and digits, which every MQTT server accepts (MQTT 3.1.3.1).
@@ -102,39 +133,18 @@ pub fn draw_client_id() -> String {
 ///
 /// A [`Failure`] in a householder's words.
 pub async fn reach(entry: &Entry, search: &Search) -> Result<Reached, Failure> {
-    let deadline = Instant::now() + search.patience;
-    let mut hunt = Hunt::new(&entry.binding, search.patience);
-    let found = match &search.address {
-        Some(text) => {
-            let candidates = timeout_at(deadline, resolve(text)).await.map_err(|_| {
-                Failure::new(Exit::Timeout, format!("the name {text} could not be looked up in time"))
-            })??;
-            candidates.into_iter().for_each(|address| hunt.consider(address));
-            hunt.run(None, deadline, search.insist).await
-        }
-        None => {
-            if let Some(address) = search.addresses.last(&entry.binding.thing) {
-                hunt.consider(address);
-            }
-            let head_start = if hunt.candidates.is_empty() { Duration::ZERO } else { HEAD_START };
-            match timeout_at((Instant::now() + head_start).min(deadline), hunt.first_success()).await {
-                Ok(reached) => Some(reached),
-                Err(_) => {
-                    let browse = Browse::start(search.interface.as_deref()).map_err(|error| {
-                        Failure::new(Exit::Other, error.to_string()).next("say where the plug is with --address")
-                    })?;
-                    hunt.run(Some(browse), deadline, true).await
-                }
-            }
-        }
-    };
-    match found {
-        Some(reached) => {
-            search.addresses.remember(&entry.binding.thing, reached.address);
-            Ok(reached)
-        }
-        None => Err(hunt.failure(entry, search)),
-    }
+    let mut hunt = Hunt::new(Key::of_binding(&entry.binding), search.patience);
+    hunt.seek(search).await?.ok_or_else(|| hunt.failure(entry, search))
+}
+
+/// Finds the thing that invites, and opens a link with the invitation's key.
+///
+/// # Errors
+///
+/// A [`Failure`] in a householder's words.
+pub async fn reach_inviter(invitation: &Invitation, search: &Search) -> Result<Reached, Failure> {
+    let mut hunt = Hunt::new(Key::of_invitation(invitation), search.patience);
+    hunt.seek(search).await?.ok_or_else(|| hunt.failure_of_invitation(search))
 }
 
 /// `HOST[:PORT]`, every address of it.
@@ -164,8 +174,8 @@ pub async fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 /// All attempts to reach one thing.
-struct Hunt<'a> {
-    binding: &'a Binding,
+struct Hunt {
+    key: Key,
     attempt_patience: Duration,
     candidates: BTreeSet<SocketAddr>,
     /// How many of them discovery has brought.
@@ -174,16 +184,49 @@ struct Hunt<'a> {
     failures: Vec<(SocketAddr, LinkError)>,
 }
 
-impl<'a> Hunt<'a> {
-    fn new(binding: &'a Binding, patience: Duration) -> Self {
+impl Hunt {
+    fn new(key: Key, patience: Duration) -> Self {
         Self {
-            binding,
+            key,
             attempt_patience: ATTEMPT.min(patience / 3),
             candidates: BTreeSet::new(),
             announced: 0,
             attempts: FuturesUnordered::new(),
             failures: Vec::new(),
         }
+    }
+
+    /// Looks where the search says; nothing when the time is over, or the given address is not the thing's.
+    async fn seek(&mut self, search: &Search) -> Result<Option<Reached>, Failure> {
+        let deadline = Instant::now() + search.patience;
+        let found = match &search.address {
+            Some(text) => {
+                let candidates = timeout_at(deadline, resolve(text)).await.map_err(|_| {
+                    Failure::new(Exit::Timeout, format!("the name {text} could not be looked up in time"))
+                })??;
+                candidates.into_iter().for_each(|address| self.consider(address));
+                self.run(None, deadline, search.insist).await
+            }
+            None => {
+                if let Some(address) = search.addresses.last(&self.key.thing) {
+                    self.consider(address);
+                }
+                let head_start = if self.candidates.is_empty() { Duration::ZERO } else { HEAD_START };
+                match timeout_at((Instant::now() + head_start).min(deadline), self.first_success()).await {
+                    Ok(reached) => Some(reached),
+                    Err(_) => {
+                        let browse = Browse::start(search.interface.as_deref()).map_err(|error| {
+                            Failure::new(Exit::Other, error.to_string()).next("say where the plug is with --address")
+                        })?;
+                        self.run(Some(browse), deadline, true).await
+                    }
+                }
+            }
+        };
+        if let Some(reached) = &found {
+            search.addresses.remember(&self.key.thing, reached.address);
+        }
+        Ok(found)
     }
 
     fn consider(&mut self, address: SocketAddr) {
@@ -206,7 +249,7 @@ impl<'a> Hunt<'a> {
     }
 
     fn attempt(&mut self, address: SocketAddr, after: Duration) {
-        let (destination, patience) = (destination(self.binding, address), self.attempt_patience);
+        let (destination, patience) = (self.key.destination(address), self.attempt_patience);
         self.attempts.push(Box::pin(async move {
             sleep(after).await;
             (address, Link::open(&destination, patience).await)
@@ -298,6 +341,30 @@ impl<'a> Hunt<'a> {
             }
         }
     }
+
+    /// Why nobody took the invitation.
+    fn failure_of_invitation(&self, search: &Search) -> Failure {
+        let used = "an invitation works once and for ten minutes: ask for a new one if it may be over";
+        if self.failures.iter().any(|(_, error)| is_silence(error)) {
+            return Failure::new(Exit::Timeout, "a plug does not answer").next("try again in a minute");
+        }
+        let refused = |error: &LinkError| matches!(error, LinkError::KeyRefused | LinkError::NotTheThing);
+        let refusals = self.failures.iter().filter(|(_, error)| refused(error)).count();
+        match (&search.address, refusals) {
+            (Some(text), 0) => Failure::new(Exit::NotFound, format!("there is no plug at {text}"))
+                .next("is it plugged in, and is that its address?"),
+            (Some(text), _) => {
+                Failure::new(Exit::Crypto, format!("what answers at {text} does not take this invitation")).next(used)
+            }
+            (None, 0) => Failure::new(Exit::NotFound, "there is no plug on this network")
+                .next("let this computer join the home network of the plug; if it is there, try --address"),
+            (None, n) => {
+                let plugs = if n == 1 { "the plug on this network does" } else { "the plugs on this network do" };
+                Failure::new(Exit::Crypto, format!("{plugs} not take this invitation"))
+                    .next(format!("{used}; or this is not the home network of the plug that invites"))
+            }
+        }
+    }
 }
 
 /// Whether an address is of a kind that exists in one home and not in the internet.
@@ -356,7 +423,7 @@ mod tests {
     #[test]
     fn discovery_adds_few_addresses_and_none_of_the_internet() {
         let entry = entry("Kitchen", 1);
-        let mut hunt = Hunt::new(&entry.binding, Duration::from_secs(10));
+        let mut hunt = Hunt::new(Key::of_binding(&entry.binding), Duration::from_secs(10));
         let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
         for foreign in [
             "192.0.2.1:8883",
