@@ -75,7 +75,7 @@ fn help_and_version_go_to_stdout_and_exit_with_0() {
 #[test]
 fn without_a_plug_every_command_that_needs_one_exits_with_3() {
     let home = Home::new();
-    for line in ["status", "on", "off", "toggle", "watch", "forget --yes", "on --device Kitchen"] {
+    for line in ["status", "on", "off", "toggle", "watch", "forget --yes", "on --device Kitchen", "user list"] {
         let output = home.sect(line);
         assert_eq!((output.status.code(), stdout(&output)), (Some(3), ""), "{line:?}");
         assert_eq!(
@@ -198,6 +198,43 @@ fn pair_does_not_hang_where_nobody_can_be_asked() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("line 2 of the secrets: a Wi-Fi password has 8 to 63"), "{output:?}");
     assert!(!stderr(&output).contains("short"));
+}
+
+#[test]
+fn an_invitation_in_the_command_line_is_refused_and_not_repeated() {
+    let home = Home::new();
+    let text = "SECT1:AEASGRLHRGV433YBENCWPCNLZXXQEAQCAIBAEAQCAAAQEAYEAUDAOEARCIJRIFIWC4MBSGQ3DQOR4HY";
+    for line in [format!("accept {text}"), format!("accept {text} --alias Lamp --json")] {
+        let output = home.sect(&line);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+        assert!(stderr(&output).contains("an invitation is a secret"), "{output:?}");
+        assert!(stderr(&output).contains("`sect accept -`"), "{output:?}");
+        assert!(!stderr(&output).contains("AEASG"), "{output:?}");
+    }
+}
+
+#[test]
+fn what_is_no_invitation_is_named_before_anything_is_looked_for() {
+    let home = Home::new();
+    let output = home.sect_with("accept - --alias Lamp", "https://example.org\n");
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+    assert!(stderr(&output).starts_with("error: an invitation starts with SECT1:\n"), "{output:?}");
+    let output = home.sect("accept --image Cargo.toml --alias Lamp");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("only PNG and JPEG pictures can be read"), "{output:?}");
+    assert_eq!(home.sect("accept").status.code(), Some(2), "nobody can be asked");
+}
+
+#[test]
+fn restore_tells_what_is_no_backup_and_asks_nobody() {
+    let home = Home::new();
+    let output = home.sect_with("restore Cargo.toml --secrets -", "passphrase=correct horse\n");
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+    assert!(stderr(&output).starts_with("error: this is no backup of `sect`\n"), "{output:?}");
+    assert_eq!(home.sect("restore - --secrets -").status.code(), Some(2));
+    assert_eq!(home.sect("restore Cargo.toml").status.code(), Some(2));
+    let output = home.sect_with("backup new.backup --secrets -", "passphrase=correct horse\n");
+    assert_eq!(output.status.code(), Some(3), "an empty keyring");
 }
 
 #[test]

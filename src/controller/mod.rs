@@ -12,6 +12,7 @@ pub mod commands;
 pub mod discover;
 pub mod exit;
 pub mod keyring;
+pub mod output;
 pub mod picture;
 pub mod print;
 pub mod qr;

@@ -234,7 +234,8 @@ mod tests {
         let text = "SECT1:AEASGRLHRGV433YBENCWPCNLZXXQEAQCAIBAEAQCAAAQEAYEAUDAOEARCIJRIFIWC4MBSGQ3DQOR4HY";
         let photograph = include_bytes!("../../tests/vectors/invitation.jpg");
         assert_eq!(read(photograph), Ok(SecretString::new(text.to_owned())));
-        assert_eq!(read(&photograph[..photograph.len() / 3]), Err(PictureError::NoCode));
+        let torn = read(&photograph[..photograph.len() / 3]).expect_err("most of it is missing");
+        assert!(matches!(torn, PictureError::NoCode | PictureError::Damaged), "{torn}");
     }
 
     #[test]

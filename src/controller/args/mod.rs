@@ -2,6 +2,7 @@
 //!
 //! No flag takes a secret: what a command line holds, every user of the machine can read.
 
+pub mod user;
 mod wifi;
 
 use std::ffi::OsString;
@@ -144,6 +145,18 @@ With --json each line is one JSON object. Other `sect` commands can run meanwhil
     /// Looks at every step of the way to a plug, and says what to do where one fails
     #[command(after_help = DOCTOR_HELP)]
     Doctor,
+
+    /// Invites, lists and removes the users of a plug
+    #[command(after_help = user::USER_HELP)]
+    User {
+        /// What to do
+        #[command(subcommand)]
+        what: user::User,
+    },
+
+    /// Becomes a user of a plug whose owner has invited you
+    #[command(after_help = user::ACCEPT_HELP)]
+    Accept(user::Accept),
 
     /// Removes a plug from your keyring; the plug itself is not unpaired
     #[command(after_help = "\

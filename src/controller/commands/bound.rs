@@ -27,11 +27,17 @@ impl<'a> Bound<'a> {
 
     /// Asks the plug to do something, within the time that the user gave.
     pub(super) async fn ask(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
+        let answer = self.request(context, operation).await?;
+        accepted(self.entry.alias.as_str(), answer)
+    }
+
+    /// The same, where a refusal is for the caller to put into words.
+    pub(super) async fn request(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
         let alias = self.entry.alias.to_string();
         let answer = within(&alias, context.global.timeout, self.session.request(operation)).await?;
         // Whatever the answer says, it is one.
         self.answered()?;
-        accepted(&alias, answer)
+        Ok(answer)
     }
 
     /// The plug answered: an unconfirmed pairing is confirmed by that (protocol section 7).

@@ -1,5 +1,6 @@
 //! The commands, one module each where one fills a page.
 
+mod accept;
 mod bind;
 mod bound;
 mod discover;
@@ -11,6 +12,7 @@ mod pages;
 mod pair;
 mod report;
 mod switch;
+mod user;
 mod watch;
 mod wifi;
 
@@ -44,7 +46,13 @@ struct Context<'a> {
 /// A [`Failure`] in a householder's words.
 pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
     let context = Context { global: &cli.global, printer, addresses: Addresses::of_user() };
-    if !matches!(cli.command, Command::List | Command::Forget(_) | Command::Completions { .. } | Command::Man { .. }) {
+    if !matches!(
+        cli.command,
+        Command::List
+            | Command::Forget(_)
+            | Command::Completions { .. }
+            | Command::Man { .. }
+    ) {
         context.expect_interface()?;
     }
     match cli.command {
@@ -58,6 +66,8 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Watch => watch::run(&context).await,
         Command::Wifi(wanted) => wifi::run(&context, wanted).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::User { what } => user::run(&context, &what).await,
+        Command::Accept(wanted) => accept::run(&context, &wanted).await,
         Command::Forget(how) => forget::run(&context, &how).await,
         #[cfg(all(feature = "thing", feature = "cloud"))]
         Command::Demo(_) => unreachable!("`controller::main` has played it"),
