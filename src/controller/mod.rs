@@ -6,6 +6,7 @@
 
 pub mod addresses;
 pub mod args;
+pub mod backup;
 pub mod clock;
 pub mod cloud;
 pub mod commands;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use super::backup::Passphrase;
 use super::exit::{Exit, Failure};
 use super::print::Printer;
 use crate::proto::passcode::Passcode;
@@ -24,6 +25,8 @@ pub struct Secrets {
     pub passcode: Option<Passcode>,
     /// `wifi-password=`
     pub wifi_password: Option<WifiPsk>,
+    /// `passphrase=`
+    pub passphrase: Option<Passphrase>,
 }
 
 impl Secrets {
@@ -47,8 +50,9 @@ impl Secrets {
         let mut secrets = Self::default();
         for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
             let refuse = |what: String| {
-                Failure::new(Exit::Usage, format!("line {number} of the secrets: {what}"))
-                    .next("a secrets file has the lines passcode=... and wifi-password=...")
+                Failure::new(Exit::Usage, format!("line {number} of the secrets: {what}")).next(
+                    "for `sect pair` it has the lines passcode=... and wifi-password=..., for a backup passphrase=...",
+                )
             };
             match line.split_once('=') {
                 _ if line.trim().is_empty() => {}
@@ -59,7 +63,10 @@ impl Secrets {
                 Some(("wifi-password", value)) => {
                     secrets.wifi_password = Some(value.parse().map_err(|error| refuse(format!("{error}")))?);
                 }
-                _ => return Err(refuse("neither passcode= nor wifi-password=".to_owned())),
+                Some(("passphrase", value)) => {
+                    secrets.passphrase = Some(value.parse().map_err(|error| refuse(format!("{error}")))?);
+                }
+                _ => return Err(refuse("neither passcode=, wifi-password= nor passphrase=".to_owned())),
             }
         }
         Ok(secrets)
@@ -200,9 +207,10 @@ mod tests {
     #[test]
     fn a_line_that_is_refused_is_named_and_not_shown() {
         for (text, line) in [
-            ("hunter22222", "line 1 of the secrets: neither passcode= nor wifi-password="),
+            ("hunter22222", "line 1 of the secrets: neither passcode=, wifi-password= nor passphrase="),
             ("\nwifi-password=hunter2", "line 2 of the secrets: a Wi-Fi password has 8 to 63 characters"),
             ("passcode=hunter2", "line 1 of the secrets: a passcode has"),
+            ("passphrase=hunter2", "line 1 of the secrets: a passphrase has at least 8 characters"),
         ] {
             let failure = Secrets::parse(text).expect_err("refused");
             assert_eq!(failure.exit, Exit::Usage);

@@ -224,6 +224,13 @@ pub fn cloud_password(password: &CtlrPassword, thing: &ThingId, server_ca: &Spki
     expand(&prk, "password", &[&thing.characters(), server_ca.as_bytes()])
 }
 
+/// The key of a backup, from what the passphrase was stretched to (protocol appendix A).
+#[must_use]
+pub fn backup_key(stretched: &Secret<32>) -> Secret<64> {
+    let prk = extract(b"SecT-v1/backup", stretched.expose());
+    expand(&prk, "backup", &[])
+}
+
 /// SHA-256 of a DER SubjectPublicKeyInfo.
 #[must_use]
 pub fn spki_hash(spki_der: &[u8]) -> SpkiHash {

@@ -2,6 +2,7 @@
 //!
 //! No flag takes a secret: what a command line holds, every user of the machine can read.
 
+pub mod backup;
 pub mod user;
 mod wifi;
 
@@ -157,6 +158,14 @@ With --json each line is one JSON object. Other `sect` commands can run meanwhil
     /// Becomes a user of a plug whose owner has invited you
     #[command(after_help = user::ACCEPT_HELP)]
     Accept(user::Accept),
+
+    /// Writes your keys into an encrypted file
+    #[command(after_help = backup::BACKUP_HELP)]
+    Backup(backup::Backup),
+
+    /// Brings keys back from a backup
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore(backup::Restore),
 
     /// Removes a plug from your keyring; the plug itself is not unpaired
     #[command(after_help = "\

@@ -1,6 +1,7 @@
 //! The commands, one module each where one fills a page.
 
 mod accept;
+mod backup;
 mod bind;
 mod bound;
 mod discover;
@@ -11,6 +12,7 @@ mod nearby;
 mod pages;
 mod pair;
 mod report;
+mod restore;
 mod switch;
 mod user;
 mod watch;
@@ -50,6 +52,8 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         cli.command,
         Command::List
             | Command::Forget(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
             | Command::Completions { .. }
             | Command::Man { .. }
     ) {
@@ -68,6 +72,8 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Doctor => doctor::run(&context).await,
         Command::User { what } => user::run(&context, &what).await,
         Command::Accept(wanted) => accept::run(&context, &wanted).await,
+        Command::Backup(wanted) => backup::run(&context, &wanted),
+        Command::Restore(wanted) => restore::run(&context, &wanted).await,
         Command::Forget(how) => forget::run(&context, &how).await,
         #[cfg(all(feature = "thing", feature = "cloud"))]
         Command::Demo(_) => unreachable!("`controller::main` has played it"),

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use self::lock::Lock;
 use super::addresses::xdg;
 use crate::proto::id::ThingId;
-use crate::proto::pairing::binding::{Binding, StoredBinding};
+use crate::proto::pairing::binding::{Binding, BindingError, StoredBinding};
 use crate::proto::user::Name;
 
 /// A thing in the keyring.
@@ -34,9 +34,21 @@ pub struct Entry {
 /// An [`Entry`] as it stands in its file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredEntry {
+pub(super) struct StoredEntry {
     alias: Name,
     binding: StoredBinding,
+}
+
+impl StoredEntry {
+    /// The form that shows its secrets: for its file, and for an encrypted backup.
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self { alias: entry.alias.clone(), binding: entry.binding.to_stored() }
+    }
+
+    /// What it stands for.
+    pub(super) fn try_into_entry(self) -> Result<Entry, BindingError> {
+        Ok(Entry { alias: self.alias, binding: Binding::try_from(self.binding)? })
+    }
 }
 
 /// A file that was not taken, and is still there.
@@ -176,9 +188,9 @@ impl Keyring {
         let path = self.path(thing);
         let Some(text) = file::read_private(&path)? else { return Ok(None) };
         let stored: StoredEntry = serde_json::from_slice(&text).map_err(|_| content(&path))?;
-        let binding = Binding::try_from(stored.binding).map_err(|_| content(&path))?;
+        let entry = stored.try_into_entry().map_err(|_| content(&path))?;
         // A file under another thing's name would be switched in its stead.
-        if binding.thing == *thing { Ok(Some(Entry { alias: stored.alias, binding })) } else { Err(content(&path)) }
+        if entry.binding.thing == *thing { Ok(Some(entry)) } else { Err(content(&path)) }
     }
 
     fn path(&self, thing: &ThingId) -> PathBuf {
@@ -219,8 +231,8 @@ impl Locked<'_> {
         }
         // Room for the largest entry, so that no copy of a secret is left behind by a growing buffer.
         let mut text = Zeroizing::new(Vec::with_capacity(file::MAX_BYTES));
-        let stored = StoredEntry { alias: entry.alias.clone(), binding: entry.binding.to_stored() };
-        serde_json::to_writer(&mut *text, &stored).expect("an entry has string keys and writes into memory");
+        serde_json::to_writer(&mut *text, &StoredEntry::of(entry))
+            .expect("an entry has string keys and writes into memory");
         file::replace(&self.keyring.folder, &self.keyring.new_path(&self.thing), &self.keyring.path(&self.thing), &text)
     }
 
