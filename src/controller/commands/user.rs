@@ -263,7 +263,8 @@ mod tests {
     use super::*;
 
     fn user(cid: u8, name: &str, role: Role) -> UserItem {
-        UserItem { cid: Cid::new([cid; 8]), name: name.parse().expect("a name"), role, left_s: None }
+        let item = serde_json::json!({"cid": Cid::new([cid; 8]), "name": name, "role": role});
+        serde_json::from_value(item).expect("a user")
     }
 
     #[test]
