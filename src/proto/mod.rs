@@ -23,6 +23,7 @@ pub mod operation;
 pub mod pairing;
 pub mod passcode;
 pub mod port;
+pub mod qr;
 pub mod record;
 pub mod registration;
 pub mod rekey;
