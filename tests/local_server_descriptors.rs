@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sect::proto::secret::Secret;
-use sect::thing::local_server::{Admission, Limits, LocalServer, WhenFull};
+use sect::thing::local_server::{Admission, Limits, LocalServer, NewSessions, WhenFull};
 use tokio::net::TcpSocket;
 
 use self::client::{Client, Who};
@@ -42,7 +42,7 @@ async fn a_server_without_descriptors_serves_its_sessions_and_recovers() {
         subscribe: "sect/pair/t".into(),
         max_sessions: 2,
         when_full: WhenFull::Refuse,
-        new_sessions: true,
+        new_sessions: NewSessions::Open,
     }]);
     let address = server.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
     let (mut session, code) = run(&mut server, Client::connect(address, &PAIR, 4, "first")).await;

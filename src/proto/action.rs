@@ -116,8 +116,19 @@ pub struct Admission {
     pub subscribe: String,
     /// Sessions at the same time.
     pub max_sessions: usize,
-    /// Whether new ones may be opened; without, those that are open go on (protocol section 8).
-    pub new_sessions: bool,
+    /// What becomes of a handshake with this key.
+    pub new_sessions: NewSessions,
+}
+
+/// What becomes of a handshake with a key that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NewSessions {
+    /// It opens a session.
+    Open,
+    /// It fails as one with an unknown identity does. Open sessions go on.
+    Closed,
+    /// It leads nowhere, and the machine is told of it. Open sessions go on.
+    Watched,
 }
 
 /// What the display shows.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::id::{Boot, Nonce, RequestId};
+use super::id::{Boot, Cid, Nonce, RequestId};
 use super::json::{self, Body, JsonError};
 use super::operation::{Operation, Requested};
 use super::rekey;
@@ -220,6 +220,38 @@ pub const EVENTS_TOLD: [&str; 7] = ["joined", "left", "wifi", EVENT_REKEY_DUE, "
 
 /// The kind of the event that tells a controller that its key is to be updated.
 pub const EVENT_REKEY_DUE: &str = "rekey.due";
+
+/// The kind of the event that tells owners of a new user: `d` is a [`Joined`].
+pub const EVENT_JOINED: &str = "joined";
+
+/// The kind of the event that tells owners that a user is gone: `d` is a [`Left`].
+pub const EVENT_LEFT: &str = "left";
+
+/// The kind of the event that tells owners that a used invitation was used again: `d` is an [`InviteReuse`].
+pub const EVENT_INVITE_REUSE: &str = "invite.reuse";
+
+/// What the event `joined` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Which controller.
+    pub cid: Cid,
+    /// Whose.
+    pub name: Name,
+}
+
+/// What the event `left` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Which controller.
+    pub cid: Cid,
+}
+
+/// What the event `invite.reuse` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteReuse {
+    /// For whom the invitation was.
+    pub name: Name,
+}
 
 /// What a controller may send, as the thing reads it.
 #[derive(Debug)]

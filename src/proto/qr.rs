@@ -102,7 +102,7 @@ mod tests {
         };
         let masked = |r, c| pattern(r, c) == 0;
         let reserved = |r: usize, c: usize| {
-            r < 9 && c < 9 || r < 9 && c >= SIDE - 8 || r >= SIDE - 8 && c < 9 || r == 6 || c == 6
+            r < 9 && !(9..SIDE - 8).contains(&c) || r >= SIDE - 8 && c < 9 || r == 6 || c == 6
                 // The one alignment pattern of version 4.
                 || (24..29).contains(&r) && (24..29).contains(&c)
         };

@@ -107,6 +107,9 @@ pub fn default_name() -> Name {
 }
 
 impl Household {
+    /// Controllers at most (protocol section 2).
+    pub const MAX_CONTROLLERS: usize = 16;
+
     /// The household of a thing that has just been claimed.
     #[must_use]
     pub fn founded(owner: ControllerRecord, network: HomeNetwork, recovery: Option<Spki>) -> Self {

@@ -215,6 +215,9 @@ impl<'a> Daemon<'a> {
             ServerEvent::Closed { session } => {
                 self.thing.handle_session_closed(session.into(), self.clock.now(), ports!(self));
             }
+            ServerEvent::Refused { psk_identity } => {
+                self.thing.handle_refused(&psk_identity, self.clock.now(), ports!(self));
+            }
             ServerEvent::Subscribed { session } => {
                 self.thing.handle_subscribed(session.into(), self.clock.now(), ports!(self));
             }

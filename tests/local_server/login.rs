@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::{Client, Who, publish, tcp, tls12_only};
 use crate::hello::{Offer, client_hello};
 use crate::{ALICE, BOB, PAIR, World, admission, generous, topics};
-use sect::thing::local_server::Admission;
+use sect::thing::local_server::{Admission, NewSessions};
 
 /// What a fatal alert looks like before keys are there: one record, level fatal.
 fn is_alert(bytes: &[u8]) -> bool {
@@ -42,7 +42,7 @@ async fn a_controller_logs_in_and_is_answered_on_its_own_topic() {
 #[tokio::test]
 async fn an_unknown_identity_fails_exactly_like_a_wrong_key() {
     let mut world = World::new(generous()).await;
-    let closed = Admission { new_sessions: false, ..admission(&BOB) };
+    let closed = Admission { new_sessions: NewSessions::Closed, ..admission(&BOB) };
     world.server.admit(vec![admission(&ALICE), closed]);
     let address = world.address;
     let failures = world

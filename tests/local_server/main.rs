@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sect::mqtt::server::Qos;
 use sect::proto::secret::{Secret, SecretString};
-use sect::thing::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, WhenFull};
+use sect::thing::local_server::{Admission, Limits, LocalServer, Login, NewSessions, ServerEvent, WhenFull};
 
 use self::client::Who;
 
@@ -34,7 +34,7 @@ pub(crate) fn admission(who: &Who) -> Admission {
         subscribe,
         max_sessions: 2,
         when_full: if who.login.is_some() { WhenFull::EndOldest } else { WhenFull::Refuse },
-        new_sessions: true,
+        new_sessions: NewSessions::Open,
     }
 }
 
@@ -101,6 +101,7 @@ impl World {
                 format!("published {} answered {sent}", String::from_utf8_lossy(message.payload()))
             }
             ServerEvent::Acknowledged { .. } => "acknowledged".into(),
+            ServerEvent::Refused { psk_identity } => format!("refused {psk_identity}"),
             ServerEvent::Closed { .. } => "closed".into(),
         });
     }

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use crate::client::{Client, Who, publish, subscribe};
 use crate::{ALICE, BOB, PAIR, World, admission, generous, topics};
 use sect::mqtt::server::Qos;
-use sect::thing::local_server::{Admission, Limits, ServerEvent};
+use sect::thing::local_server::{Admission, Limits, NewSessions, ServerEvent};
 
 async fn subscribed(world: &mut World, who: &Who, name: &str, qos: u8) -> Client {
     let address = world.address;
@@ -181,7 +181,7 @@ async fn a_message_that_was_read_before_the_end_of_an_admission_is_not_reported(
     let both = [publish(4, "s/alice-psk/c", b"first"), publish(4, "s/alice-psk/c", b"second")].concat();
     alice.send(&both).await;
     let first = world.server.next().await;
-    world.server.close(first.session());
+    world.server.close(first.session().expect("a message has its session"));
     world.until("closed").await;
     assert_eq!(world.take_log(), ["closed"], "the second message is gone with its session");
 }
@@ -206,7 +206,7 @@ async fn a_past_key_keeps_its_sessions_and_opens_none() {
     let mut world = World::new(generous()).await;
     let mut alice = subscribed(&mut world, &ALICE, "alice", 0).await;
     let next = Who { identity: "alice-psk-1", key: [0xa2; 32], ..ALICE };
-    let past = Admission { new_sessions: false, ..admission(&ALICE) };
+    let past = Admission { new_sessions: NewSessions::Closed, ..admission(&ALICE) };
     let current = Admission { publish: "s/alice-psk/c".into(), subscribe: "s/alice-psk/t".into(), ..admission(&next) };
     world.server.admit(vec![past, current]);
     let address = world.address;

@@ -1,6 +1,8 @@
 //! What an operation gives back, `r` (protocol section 6.5). Lists come in pages: `next` says where the
 //! following one begins.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::argument::{Bounded, Days};
@@ -92,12 +94,18 @@ pub struct HistoryItem {
 }
 
 /// Of `user.add`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invited {
     /// The text of the invitation: 85 characters.
     pub inv: String,
     /// The same as a QR code of version 4-M: 33 x 33 bits, row by row, most significant bit first, 1 = dark; 137 bytes.
     pub qr: Der,
+}
+
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invited").finish_non_exhaustive()
+    }
 }
 
 /// Of `user.list`.
@@ -122,6 +130,15 @@ pub struct UserItem {
     /// Seconds of uptime that are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_s: Option<u32>,
+    /// Whether the invitation by which it came was used once more since the thing's start: somebody else
+    /// has seen the QR code, and may even be this user.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reused: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Of `wifi.scan`: the strongest first.

@@ -23,7 +23,7 @@ use crate::proto::record::{ControllerRecord, KeyAge};
 use crate::proto::signature::{POP, Spki};
 use crate::proto::time::Micros;
 use crate::proto::topic::TToken;
-use crate::proto::user::Role;
+use crate::proto::user::{Name, Role};
 use crate::proto::wifi::HomeNetwork;
 
 /// From M1 until M3 has opened.
@@ -39,20 +39,50 @@ pub struct Context<'a> {
     pub clouds: &'a [CloudServer],
 }
 
+/// What a run leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Whoever reads the display becomes the first owner (SecT STEP 2).
+    Claim,
+    /// Somebody whom an owner invited joins the household (SecT STEP 16): without M5, for the thing is at
+    /// home already.
+    Invitation(Guest),
+}
+
+/// Somebody who is invited. What he calls himself in M3 does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    /// His name, by who invites him.
+    pub name: Name,
+    /// What he may do.
+    pub role: Role,
+    /// Seconds of uptime after which he is removed.
+    pub ttl_s: Option<u32>,
+    /// No run begins from then on; one that has begun may finish.
+    pub until: Micros,
+}
+
 /// What a run has agreed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// The new controller.
-    pub controller: ControllerRecord,
-    /// The home network (SecT STEP 4).
-    pub network: HomeNetwork,
-    /// The public half of the recovery code, where its owner made one.
-    pub recovery: Option<Spki>,
+#[expect(clippy::large_enum_variant, reason = "it lies behind the pointer of an outcome")]
+pub enum Bound {
+    /// The first owner of the thing.
+    Owner {
+        /// The new controller.
+        controller: ControllerRecord,
+        /// The home network (SecT STEP 4).
+        network: HomeNetwork,
+        /// The public half of the recovery code, where its owner made one.
+        recovery: Option<Spki>,
+    },
+    /// One more controller of the household.
+    Guest(ControllerRecord),
 }
 
 /// One run, bound to one session.
 pub struct Run {
     code: PairingCode,
+    purpose: Purpose,
     state: State,
     last: Option<Exchange>,
 }
@@ -68,17 +98,24 @@ enum State {
     Idle,
     /// M2 is out: waits for M3.
     Hello { keys: Box<PairingKeys>, until: Micros },
-    /// M4 is out: the controller knows the code. Waits for M5, then M8.
+    /// M4 is out: the controller knows the code. Waits for M5.
     Granted(Box<Granted>),
+    /// M7 is out: waits for M8.
+    Told(Box<Granted>, Terms),
     /// M9 is out: given again while the session lasts.
     Done,
 }
 
 struct Granted {
     keys: Box<PairingKeys>,
-    owner: ControllerRecord,
-    network: Option<HomeNetwork>,
+    controller: ControllerRecord,
     until: Micros,
+}
+
+/// What M8 seals beside the controller itself.
+enum Terms {
+    Claim(HomeNetwork),
+    Invitation,
 }
 
 /// What came of a message.
@@ -93,7 +130,7 @@ pub enum Outcome {
     Over(Ending),
 }
 
-/// How a run ended without a claim. Each counts towards the end of the window.
+/// How a run ended without success. Each counts towards the end of the window, or of the invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// Before the code was proved, something did not open or check.
@@ -105,8 +142,8 @@ pub enum Ending {
 impl Run {
     /// Waits for M1 of somebody who says to know `code`.
     #[must_use]
-    pub fn new(code: PairingCode) -> Self {
-        Self { code, state: State::Idle, last: None }
+    pub fn new(code: PairingCode, purpose: Purpose) -> Self {
+        Self { code, purpose, state: State::Idle, last: None }
     }
 
     /// When the run is over by itself; one that waits for M1, or has sent M9, never is.
@@ -115,14 +152,14 @@ impl Run {
         match &self.state {
             State::Idle | State::Done => None,
             State::Hello { until, .. } => Some(*until),
-            State::Granted(granted) => Some(granted.until),
+            State::Granted(granted) | State::Told(granted, _) => Some(granted.until),
         }
     }
 
     /// Whether a controller is in the middle of it.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        matches!(self.state, State::Hello { .. } | State::Granted(_))
+        matches!(self.state, State::Hello { .. } | State::Granted(_) | State::Told(..))
     }
 
     /// Takes a message from the controller.
@@ -147,11 +184,9 @@ impl Run {
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle | State::Done => self.over(Ending::Aborted),
-            State::Hello { keys, .. } => self.handle_confirm(keys, message, now, rng),
-            State::Granted(granted) => match granted.network {
-                None => self.handle_wifi(granted, message, context, rng),
-                Some(_) => self.handle_commit(granted, message),
-            },
+            State::Hello { keys, .. } => self.handle_confirm(keys, message, now, context, rng),
+            State::Granted(granted) => self.handle_wifi(granted, message, context, rng),
+            State::Told(granted, terms) => self.handle_commit(granted, terms, message),
         }
     }
 
@@ -164,6 +199,11 @@ impl Run {
         context: &Context<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Outcome {
+        if let Purpose::Invitation(guest) = &self.purpose
+            && now >= guest.until
+        {
+            return self.over(Ending::Aborted);
+        }
         let ephemeral = Ephemeral::random(rng);
         let Ok(shared) = ephemeral.agree(&hello.x) else { return self.over(Ending::Failed) };
         let accept = json::encode(&Accept {
@@ -177,22 +217,28 @@ impl Run {
         self.reply(message, vec![accept])
     }
 
-    /// M3 -> M4 (SecT STEP 6, 3): the controller knows the code and holds its key.
+    /// M3 -> M4 (SecT STEP 6, 3): the controller knows the code and holds its key. A guest is told the rest
+    /// at once.
     fn handle_confirm(
         &mut self,
         keys: Box<PairingKeys>,
         message: &[u8],
         now: Micros,
+        context: &Context<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Outcome {
         let Some(confirm) = open::<Confirm>(&keys.c2t, message) else { return self.over(Ending::Failed) };
         if confirm.spki.verify(POP, &keys.transcript, &confirm.pop).is_err() {
             return self.over(Ending::Failed);
         }
-        let owner = ControllerRecord {
+        let (name, role, left_s) = match &self.purpose {
+            Purpose::Claim => (confirm.name, Role::Owner, None),
+            Purpose::Invitation(guest) => (guest.name.clone(), guest.role, guest.ttl_s),
+        };
+        let controller = ControllerRecord {
             cid: Cid::random(rng),
-            name: confirm.name,
-            role: Role::Owner,
+            name,
+            role,
             spki: confirm.spki,
             topic: TToken::random(rng),
             credentials: CtlrCredentials::random(rng),
@@ -200,55 +246,53 @@ impl Run {
             master: keys.master.clone(),
             key_age: KeyAge::default(),
             next: None,
-            left_s: None,
+            left_s,
         };
-        let topic = seal(&keys.t2c, &BindTopic { n: Number, cid: owner.cid, topic: owner.topic.clone() }, rng);
-        self.state = State::Granted(Box::new(Granted { keys, owner, network: None, until: now.after(GRANTED_LIFE) }));
-        self.reply(message, vec![topic])
+        let topic = BindTopic { n: Number, cid: controller.cid, topic: controller.topic.clone() };
+        let mut replies = vec![seal(&keys.t2c, &topic, rng)];
+        let granted = Box::new(Granted { keys, controller, until: now.after(GRANTED_LIFE) });
+        self.state = match self.purpose {
+            Purpose::Claim => State::Granted(granted),
+            Purpose::Invitation(_) => {
+                replies.extend(granted.credentials(context, rng));
+                State::Told(granted, Terms::Invitation)
+            }
+        };
+        self.reply(message, replies)
     }
 
     /// M5 -> M6, M7 (SecT STEP 4, 5, 7).
     fn handle_wifi(
         &mut self,
-        mut granted: Box<Granted>,
+        granted: Box<Granted>,
         message: &[u8],
         context: &Context<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Outcome {
         let Some(wifi) = open::<BindWifi>(&granted.keys.c2t, message) else { return self.over(Ending::Aborted) };
-        granted.network = Some(HomeNetwork { ssid: wifi.ssid, psk: wifi.key });
-
-        let owner = &granted.owner;
-        let credentials = seal(
-            &granted.keys.t2c,
-            &BindCred {
-                n: Number,
-                user: owner.credentials.user.clone(),
-                pass: owner.credentials.password.clone(),
-                crt: Der(context.identity.certify(&owner.cid, &owner.spki, rng)),
-                ca: Der(context.identity.certificate().to_vec()),
-            },
-            rng,
-        );
-        let psk_id = owner.master.epoch(&context.identity.id(), &owner.cid, 0).psk_id;
-        let psk = seal(&granted.keys.t2c, &BindPsk { n: Number, id: psk_id, clouds: context.clouds.to_vec() }, rng);
-        self.state = State::Granted(granted);
-        self.reply(message, vec![credentials, psk])
+        let replies = granted.credentials(context, rng);
+        self.state = State::Told(granted, Terms::Claim(HomeNetwork { ssid: wifi.ssid, psk: wifi.key }));
+        self.reply(message, replies.into())
     }
 
     /// M8: the controller has persisted its side. The caller persists the thing's.
-    fn handle_commit(&mut self, granted: Box<Granted>, message: &[u8]) -> Outcome {
+    fn handle_commit(&mut self, granted: Box<Granted>, terms: Terms, message: &[u8]) -> Outcome {
         let Some(commit) = open::<BindCommit>(&granted.keys.c2t, message) else { return self.over(Ending::Aborted) };
-        let Some(network) = granted.network.clone() else { return self.over(Ending::Aborted) };
-        let bound = Bound { controller: granted.owner.clone(), network, recovery: commit.rec };
+        let controller = granted.controller.clone();
+        let bound = match (&terms, commit.rec) {
+            (Terms::Claim(network), recovery) => Bound::Owner { controller, network: network.clone(), recovery },
+            (Terms::Invitation, None) => Bound::Guest(controller),
+            // Whom somebody invited has no say in how the household is recovered.
+            (Terms::Invitation, Some(_)) => return self.over(Ending::Aborted),
+        };
         self.last = Some(Exchange { message: message.to_vec(), replies: Vec::new() });
-        self.state = State::Granted(granted);
+        self.state = State::Told(granted, terms);
         Outcome::Commit(Box::new(bound))
     }
 
     /// M9, after the transaction of what [`Outcome::Commit`] gave.
     pub fn committed(&mut self, rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
-        let State::Granted(granted) = std::mem::replace(&mut self.state, State::Done) else { return None };
+        let State::Told(granted, _) = std::mem::replace(&mut self.state, State::Done) else { return None };
         let done = seal(&granted.keys.t2c, &BindDone { n: Number }, rng);
         if let Some(last) = &mut self.last {
             last.replies = vec![done.clone()];
@@ -265,6 +309,23 @@ impl Run {
         self.state = State::Idle;
         self.last = None;
         Outcome::Over(ending)
+    }
+}
+
+impl Granted {
+    /// M6 and M7 (SecT STEP 5, 7).
+    fn credentials(&self, context: &Context<'_>, rng: &mut dyn CryptoRng) -> [Vec<u8>; 2] {
+        let Self { keys, controller, .. } = self;
+        let credentials = BindCred {
+            n: Number,
+            user: controller.credentials.user.clone(),
+            pass: controller.credentials.password.clone(),
+            crt: Der(context.identity.certify(&controller.cid, &controller.spki, rng)),
+            ca: Der(context.identity.certificate().to_vec()),
+        };
+        let id = controller.master.epoch(&context.identity.id(), &controller.cid, controller.epoch).psk_id;
+        let psk = BindPsk { n: Number, id, clouds: context.clouds.to_vec() };
+        [seal(&keys.t2c, &credentials, rng), seal(&keys.t2c, &psk, rng)]
     }
 }
 

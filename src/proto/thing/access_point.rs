@@ -8,6 +8,7 @@ use super::window::{Life, Purpose, Taken, Window};
 use super::{Core, Incoming};
 use crate::proto::action::{Action, Fault, Screen, SessionId, WifiEvent};
 use crate::proto::pairing::PAIR_IDENTITY;
+use crate::proto::pairing::thing::{Bound, Ending};
 use crate::proto::port::Ports;
 use crate::proto::record::Household;
 use crate::proto::time::Micros;
@@ -102,7 +103,13 @@ impl AccessPoint {
                 (verdict, None)
             }
             Taken::Commit(bound) => {
-                let household = Household::founded(bound.controller, bound.network, bound.recovery);
+                let Bound::Owner { controller, network, recovery } = *bound else {
+                    // No run of this window has another purpose.
+                    let life = window.end_run(core, session, now);
+                    self.follow(core, life, now, ports.rng);
+                    return (Verdict::Dropped(Dropped::Run(Ending::Aborted)), None);
+                };
+                let household = Household::founded(controller, network, recovery);
                 if ports.vault.claim(&household, registrar.next_generation()).is_err() {
                     let life = window.end_run(core, session, now);
                     self.follow(core, life, now, ports.rng);

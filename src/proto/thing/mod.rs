@@ -155,7 +155,7 @@ impl Thing {
             actions: VecDeque::new(),
             counters: Counters::default(),
         };
-        let registrar = Registrar::new(start.stored.generation, start.clouds);
+        let mut registrar = Registrar::new(start.stored.generation, start.clouds);
         if start.cause == StartCause::PowerUp {
             let power_on = start.stored.household.as_ref().map_or(PowerOn::Off, |household| household.power_on);
             let state = match power_on {
@@ -178,6 +178,7 @@ impl Thing {
             None => Phase::Unclaimed(AccessPoint::open(&mut core, now, ports.rng)),
             Some(household) => {
                 let mut household = Box::new(HouseholdState::new(&core, household));
+                household.handle_expiry(&mut core, &mut registrar, now, ports);
                 household.go_home(&mut core, now);
                 if start.stored.outlet != Some(core.outlet.state) {
                     household.remember_soon(now);
@@ -221,7 +222,7 @@ impl Thing {
                 access_point.handle_session_closed(&mut self.core, session, now, ports.rng);
             }
             Phase::Claimed { household, handover } => {
-                household.handle_session_closed(session);
+                household.handle_session_closed(&mut self.core, session);
                 if handover.as_ref().is_some_and(|window| window.end_handover(session)) {
                     self.finish_handover(now);
                 }
@@ -236,12 +237,24 @@ impl Thing {
         }
     }
 
+    /// Somebody holds a key that opens nothing any more: an admission with
+    /// [`NewSessions::Watched`](super::action::NewSessions::Watched).
+    pub fn handle_refused(&mut self, psk_identity: &str, now: Micros, ports: &mut Ports<'_>) {
+        if let Phase::Claimed { household, .. } = &mut self.phase {
+            household.handle_refused(&mut self.core, &self.registrar, psk_identity, now, ports);
+        }
+    }
+
     /// All that was sent to this session has arrived.
     pub fn handle_acknowledged(&mut self, session: SessionId, now: Micros) {
-        if let Phase::Claimed { handover: Some(window), .. } = &self.phase
-            && window.end_handover(session)
-        {
-            self.finish_handover(now);
+        match &mut self.phase {
+            Phase::Unclaimed(_) => {}
+            Phase::Claimed { household, handover: None } => household.handle_acknowledged(&mut self.core, session),
+            Phase::Claimed { handover: Some(window), .. } => {
+                if window.end_handover(session) {
+                    self.finish_handover(now);
+                }
+            }
         }
     }
 
@@ -282,6 +295,10 @@ impl Thing {
                     now,
                     ports.rng,
                 ),
+                _ if household.has_run(session) => {
+                    let incoming = Incoming { from: session, topic, payload };
+                    household.handle_run(&mut self.core, &mut self.registrar, incoming, now, ports)
+                }
                 _ => {
                     let incoming = Incoming { from: Path::Local, topic, payload };
                     household.handle_publish(&mut self.core, &mut self.registrar, incoming, now, ports)
@@ -452,7 +469,7 @@ impl Thing {
                 }
             }
             Phase::Claimed { household, handover: None } => {
-                household.handle_timeout(&mut self.core, now, ports.rng);
+                household.handle_timeout(&mut self.core, &mut self.registrar, now, ports);
                 household.handle_day(&mut self.core, &self.registrar, now, ports);
                 let thing = self.core.identity.id();
                 self.registrar.handle_timeout(&mut self.core, now, |cloud| household.entries(&thing, cloud));

@@ -37,6 +37,9 @@ pub(super) struct Registrar {
 struct Server {
     cloud: CloudServer,
     state: CloudState,
+    /// Whether a list is in force there since the link came up. It stays so while the next one is
+    /// declared: what both lists hold loses nothing.
+    in_force: bool,
     /// Whether the list was declared and not answered yet; what comes unasked changes nothing.
     awaits: bool,
     /// The topics that the server gave to others.
@@ -85,10 +88,6 @@ impl CloudState {
             },
         }
     }
-
-    const fn is_live(self) -> bool {
-        matches!(self, Self::Registered | Self::TopicRefused)
-    }
 }
 
 /// What a message from a cloud server's registration topic asks for.
@@ -112,6 +111,7 @@ impl Registrar {
             .map(|cloud| Server {
                 cloud,
                 state: CloudState::Connecting,
+                in_force: false,
                 awaits: false,
                 refused: Vec::new(),
                 again: None,
@@ -130,9 +130,9 @@ impl Registrar {
         self.servers.iter().map(|server| server.cloud.clone()).collect()
     }
 
-    /// The servers at which the list is in force.
+    /// The servers at which a list is in force.
     pub(super) fn live(&self) -> impl Iterator<Item = ServerId> + '_ {
-        self.servers.iter().enumerate().filter(|(_, server)| server.state.is_live()).map(|(place, _)| ServerId(place))
+        self.servers.iter().enumerate().filter(|(_, server)| server.in_force).map(|(place, _)| ServerId(place))
     }
 
     /// Whether a server has given this topic to another thing.
@@ -149,6 +149,7 @@ impl Registrar {
     pub(super) fn handle_up(&mut self, core: &mut Core, server: ServerId) {
         if let Some(entry) = self.servers.get_mut(server.0) {
             (entry.state, entry.awaits, entry.again) = (CloudState::Connecting, false, None);
+            entry.in_force = false;
             let topic = registration::down_topic(&core.identity.id());
             core.actions.push_back(Action::SubscribeCloud { server, topic });
         }
@@ -201,6 +202,7 @@ impl Registrar {
     pub(super) fn handle_down(&mut self, server: ServerId, failure: CloudFailure) {
         if let Some(server) = self.servers.get_mut(server.0) {
             (server.state, server.awaits, server.again) = (CloudState::Down(failure), false, None);
+            server.in_force = false;
         }
     }
 
@@ -219,7 +221,7 @@ impl Registrar {
             if ok.generation != self.generation {
                 return Answered::Nothing;
             }
-            (entry.awaits, entry.again) = (false, None);
+            (entry.awaits, entry.again, entry.in_force) = (false, None, true);
             entry.state = if ok.refused.is_empty() { CloudState::Registered } else { CloudState::TopicRefused };
             entry.refused = ok.refused;
             entry.refused.truncate(MAX_ENTRIES);
@@ -230,7 +232,7 @@ impl Registrar {
         if error.of != self.generation {
             return Answered::Nothing;
         }
-        (entry.awaits, entry.again) = (false, None);
+        (entry.awaits, entry.again, entry.in_force) = (false, None, false);
         // A list that the server calls no list is not another thing's.
         if error.rc != ReturnCode::Stale {
             entry.state = CloudState::Down(CloudFailure::Refused);

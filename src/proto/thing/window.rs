@@ -13,10 +13,10 @@ use rand_core::CryptoRng;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming};
-use crate::proto::action::{Action, Admission, Screen, SessionId};
+use crate::proto::action::{Action, Admission, NewSessions, Screen, SessionId};
 use crate::proto::keys::{self, PairingCode};
 use crate::proto::pairing::PAIR_IDENTITY;
-use crate::proto::pairing::thing::{Bound, Context, Ending, Outcome, Run};
+use crate::proto::pairing::thing::{self as run, Bound, Context, Ending, Outcome, Run};
 use crate::proto::passcode::{self, Passcode};
 use crate::proto::time::Micros;
 use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
@@ -99,7 +99,7 @@ impl Window {
             publish: PAIR_C2T.to_owned(),
             subscribe: PAIR_T2C.to_owned(),
             max_sessions: MAX_PAIR_SESSIONS,
-            new_sessions: true,
+            new_sessions: NewSessions::Open,
         })
     }
 
@@ -116,7 +116,7 @@ impl Window {
     }
 
     pub(super) fn handle_session_opened(&mut self, session: SessionId) {
-        self.runs.insert(session, Run::new(PairingCode::of_passcode(&self.passcode)));
+        self.runs.insert(session, Run::new(PairingCode::of_passcode(&self.passcode), run::Purpose::Claim));
     }
 
     pub(super) fn handle_session_closed(&mut self, core: &mut Core, session: SessionId, now: Micros) -> Life {

@@ -7,6 +7,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::mqtt::server::ConnectRequest;
 use crate::proto::secret::{Secret, SecretString};
 
+pub use crate::proto::action::NewSessions;
+
 /// What one controller, pairing or invitation may do at the local server.
 ///
 /// An identity may stand in the list more than once, with the same key and different logins: that is a
@@ -27,9 +29,9 @@ pub struct Admission {
     pub max_sessions: usize,
     /// What happens to one session more.
     pub when_full: WhenFull,
-    /// Whether new sessions may be opened. `false` leaves the open ones alone: the PSK of a past epoch
-    /// (protocol section 8) or of a used invitation (section 9).
-    pub new_sessions: bool,
+    /// Whether new sessions may be opened. The open ones go on in any case: those of a past epoch's PSK
+    /// (protocol section 8) or of a used invitation's (section 9).
+    pub new_sessions: NewSessions,
 }
 
 /// Ctlr-U and Ctlr-P (SecT STEP 5).
@@ -114,9 +116,19 @@ impl Admissions {
 
     /// The entries that a handshake under `claimed` opens the way to.
     pub(super) fn claimed(&self, claimed: &Entry) -> impl Iterator<Item = &Arc<Entry>> {
+        self.with_key_of(claimed, NewSessions::Open)
+    }
+
+    /// Whether a handshake under `claimed` is one that somebody wants to know of.
+    pub(super) fn is_watched(&self, claimed: &Entry) -> bool {
+        self.with_key_of(claimed, NewSessions::Watched).next().is_some()
+    }
+
+    fn with_key_of(&self, claimed: &Entry, new_sessions: NewSessions) -> impl Iterator<Item = &Arc<Entry>> {
         let (identity, key) = (claimed.admission.psk_identity.clone(), claimed.admission.key.clone());
         self.entries.iter().filter(move |entry| {
-            entry.admission.new_sessions && entry.admission.psk_identity == identity && entry.admission.key == key
+            let admission = &entry.admission;
+            admission.new_sessions == new_sessions && admission.psk_identity == identity && admission.key == key
         })
     }
 }
@@ -146,7 +158,7 @@ impl KeyRing {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         key.copy_from_slice(self.nobody.expose());
         let mut claim = Claim(None);
-        for entry in entries.iter().filter(|entry| entry.admission.new_sessions) {
+        for entry in entries.iter().filter(|entry| entry.admission.new_sessions != NewSessions::Closed) {
             let found = entry.admission.psk_identity.as_bytes().ct_eq(identity);
             for (byte, candidate) in key.iter_mut().zip(entry.admission.key.expose()) {
                 byte.conditional_assign(candidate, found);
@@ -172,7 +184,7 @@ mod tests {
             subscribe: "s/t/t".into(),
             max_sessions: 2,
             when_full: WhenFull::EndOldest,
-            new_sessions: true,
+            new_sessions: NewSessions::Open,
         }
     }
 
@@ -201,7 +213,7 @@ mod tests {
         let mut admissions = Admissions::default();
         admissions.replace(vec![admission("a", 1)]);
         let serial = admissions.entries()[0].serial;
-        admissions.replace(vec![Admission { new_sessions: false, max_sessions: 7, ..admission("a", 1) }]);
+        admissions.replace(vec![Admission { new_sessions: NewSessions::Closed, max_sessions: 7, ..admission("a", 1) }]);
         assert_eq!(admissions.entries()[0].serial, serial);
         let ring = KeyRing::new(Secret::new([9; 32]));
         ring.replace(admissions.entries().to_vec());

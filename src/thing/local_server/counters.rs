@@ -23,6 +23,8 @@ pub struct Counters {
     pub no_place: u64,
     /// Sessions whose admission ended.
     pub admissions_ended: u64,
+    /// Handshakes with a key that is watched.
+    pub watched: u64,
     /// Sessions opened.
     pub opened: u64,
     /// First packets that are no CONNECT, or not a readable one.

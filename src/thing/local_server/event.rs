@@ -56,6 +56,11 @@ pub enum ServerEvent {
         /// The session.
         session: SessionId,
     },
+    /// Somebody has proved a PSK that is [watched](action::NewSessions::Watched). The connection is closed.
+    Refused {
+        /// The identity of the PSK.
+        psk_identity: String,
+    },
     /// The session has ended and what could be written to it has been written. Follows each
     /// [`ServerEvent::Opened`] once; nothing of the session follows it.
     Closed {
@@ -65,15 +70,16 @@ pub enum ServerEvent {
 }
 
 impl ServerEvent {
-    /// The session that it is about.
+    /// The session that it is about, if there is one.
     #[must_use]
-    pub fn session(&self) -> SessionId {
+    pub fn session(&self) -> Option<SessionId> {
         match self {
             Self::Opened { session, .. }
             | Self::Subscribed { session }
             | Self::Published { session, .. }
             | Self::Acknowledged { session }
-            | Self::Closed { session } => *session,
+            | Self::Closed { session } => Some(*session),
+            Self::Refused { .. } => None,
         }
     }
 }

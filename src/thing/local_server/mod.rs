@@ -18,7 +18,7 @@ mod rate;
 mod tls;
 mod wake;
 
-pub use admission::{Admission, Login, WhenFull};
+pub use admission::{Admission, Login, NewSessions, WhenFull};
 pub use counters::Counters;
 pub use event::{ServerEvent, SessionId};
 pub use limits::Limits;
@@ -391,6 +391,13 @@ impl LocalServer {
             self.counters.handshakes_failed += 1;
             return;
         };
+        if self.admissions.is_watched(&claim) {
+            // The client has seen a handshake that is complete: who holds the key may know that it is
+            // known. Nothing that it sends is read.
+            self.counters.watched += 1;
+            self.events.push_back(ServerEvent::Refused { psk_identity: claim.admission.psk_identity.clone() });
+            return;
+        }
         if self.admissions.claimed(&claim).next().is_none() {
             // Removed between its ClientHello and its Finished.
             self.counters.admissions_ended += 1;
@@ -533,7 +540,7 @@ impl LocalServer {
         if reason == CloseReason::Ended || reason == CloseReason::TakenOver {
             // What the daemon has not seen yet comes from somebody who is not welcome any more.
             let ended = SessionId { place: index, serial: *serial };
-            self.events.retain(|event| event.session() != ended || matches!(event, ServerEvent::Opened { .. }));
+            self.events.retain(|event| event.session() != Some(ended) || matches!(event, ServerEvent::Opened { .. }));
         }
     }
 

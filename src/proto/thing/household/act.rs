@@ -1,14 +1,17 @@
 //! What each operation does. An operation is accepted, allowed, done, answered, and then what the answer
 //! must not wait for, or must come before, follows.
 
+use rand_core::CryptoRng;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::change::Staged;
+use super::tell::Told;
 use super::wifi::seen;
 use super::{Asker, HouseholdState};
 use crate::proto::freshness::Fresh;
-use crate::proto::message::{ReturnCode, SwitchedBy};
+use crate::proto::id::Cid;
+use crate::proto::message::{EVENT_LEFT, Left, ReturnCode, SwitchedBy};
 use crate::proto::operation::Operation;
 use crate::proto::operation::argument::WifiSet;
 use crate::proto::port::{OutletFault, Ports};
@@ -41,7 +44,9 @@ pub(super) struct Done {
 /// What follows an answer.
 pub(super) enum After {
     /// What was persisted takes effect, after an answer to somebody who is not in it any more.
-    Adopt(Staged),
+    Adopt(Box<Staged>),
+    /// The owners hear that somebody is gone.
+    Left(Cid),
     /// Another home network is tried (SecT STEP 19).
     Try(HomeNetwork),
 }
@@ -75,6 +80,11 @@ impl HouseholdState {
                 self.adopt(core, registrar, staged, now);
                 Ok(Done { news: News::Yes, ..Done::default() })
             }
+            Operation::UserAdd(wanted) => self.invite(core, asker, wanted, now, ports),
+            Operation::UserList(from) => Ok(self.list_users(asker, from, now)),
+            Operation::UserRole(wanted) => self.set_role(core, registrar, wanted, now, ports),
+            Operation::UserName(wanted) => self.rename_user(core, registrar, asker, wanted, now, ports),
+            Operation::UserDel(whom) => self.remove_user(registrar, asker, whom, ports),
             Operation::WifiScan => Ok(Done::with(&seen(ports.air))),
             Operation::WifiSet(_) if self.home.is_trying() => Err(ReturnCode::Busy),
             Operation::WifiSet(WifiSet { ssid, key }) => {
@@ -95,10 +105,21 @@ impl HouseholdState {
     }
 
     /// What was left to do once the answer is out.
-    pub(super) fn finish(&mut self, core: &mut Core, registrar: &mut Registrar, after: Vec<After>, now: Micros) {
+    pub(super) fn finish(
+        &mut self,
+        core: &mut Core,
+        registrar: &mut Registrar,
+        after: Vec<After>,
+        told: Told,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) {
         for after in after {
             match after {
-                After::Adopt(staged) => self.adopt(core, registrar, staged, now),
+                After::Adopt(staged) => self.adopt(core, registrar, *staged, now),
+                After::Left(cid) => {
+                    self.tell_owners(core, registrar, (EVENT_LEFT, &Left { cid }), Some(told), now, rng);
+                }
                 After::Try(network) => self.begin_trial(core, network, now),
             }
         }

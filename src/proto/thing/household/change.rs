@@ -14,6 +14,7 @@ use crate::proto::thing::Core;
 use crate::proto::thing::registrar::Registrar;
 use crate::proto::time::Micros;
 use crate::proto::topic::TToken;
+use crate::proto::user::Role;
 
 /// A household that is durable and not in effect yet.
 #[must_use]
@@ -33,11 +34,37 @@ impl HouseholdState {
         ports: &mut Ports<'_>,
         change: impl FnOnce(&mut Household),
     ) -> Result<Staged, ReturnCode> {
+        self.persist_checked(registrar, ports, |household| {
+            change(household);
+            Ok(())
+        })
+    }
+
+    /// The same for a change that must not leave the thing without an owner.
+    pub(super) fn persist_with_owner(
+        &self,
+        registrar: &Registrar,
+        ports: &mut Ports<'_>,
+        change: impl FnOnce(&mut Household),
+    ) -> Result<Staged, ReturnCode> {
+        self.persist_checked(registrar, ports, |household| {
+            change(household);
+            let has_owner = household.controllers.iter().any(|record| record.role == Role::Owner);
+            if has_owner { Ok(()) } else { Err(ReturnCode::Conflict) }
+        })
+    }
+
+    fn persist_checked(
+        &self,
+        registrar: &Registrar,
+        ports: &mut Ports<'_>,
+        change: impl FnOnce(&mut Household) -> Result<(), ReturnCode>,
+    ) -> Result<Staged, ReturnCode> {
         let mut household = Box::new(self.household.clone());
         for (record, controller) in household.controllers.iter_mut().zip(&self.controllers) {
             record.key_age = controller.age.of(record, self.latest);
         }
-        change(&mut household);
+        change(&mut household)?;
         let same = accounts(&household.controllers).eq(accounts(&self.household.controllers));
         let generation = if same { registrar.generation } else { registrar.next_generation() };
         ports.vault.save(&household, generation).map_err(|_| ReturnCode::Storage)?;
@@ -66,9 +93,11 @@ impl HouseholdState {
         }
         (self.controllers, self.household) = (after, *household);
         self.restart_ages();
+        // Who is gone, or is no owner any more, takes along the invitations that he made.
+        let uninvited = self.invitations.retain_makers(&self.household.controllers);
         self.admit(core);
         let gone = before.into_iter().flat_map(|controller| controller.sessions);
-        core.actions.extend(gone.map(Action::EndSession));
+        core.actions.extend(gone.chain(uninvited).map(Action::EndSession));
         if generation != registrar.generation {
             registrar.generation = generation;
             registrar.declare_everywhere(core, now, |cloud| self.entries(&thing, cloud));

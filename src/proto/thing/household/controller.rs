@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::MAX_CONTROLLER_SESSIONS;
+use super::expiry::Stay;
 use super::rekey::{Age, Pending, Retired};
-use crate::proto::action::{Admission, SessionId};
+use crate::proto::action::{Admission, NewSessions, SessionId};
 use crate::proto::credential::{CtlrPassword, CtlrUser};
 use crate::proto::freshness::Freshness;
 use crate::proto::id::{Cid, ThingId};
@@ -28,6 +29,10 @@ pub(super) struct Controller {
     pub(super) next: Option<NextTopics>,
     pub(super) freshness: Freshness,
     pub(super) sessions: BTreeSet<SessionId>,
+    /// How long it may stay.
+    pub(super) stay: Stay,
+    /// Whether the invitation by which it came was used once more.
+    pub(super) invitation_reused: bool,
     /// The master key that a key update has agreed on and nobody has used yet.
     pub(super) pending: Option<Pending>,
     /// Keys of past epochs under which sessions are open still.
@@ -55,6 +60,8 @@ impl Controller {
             next: None,
             freshness: Freshness::default(),
             sessions: BTreeSet::new(),
+            stay: Stay::Open,
+            invitation_reused: false,
             pending: None,
             retired: VecDeque::new(),
             age: Age::default(),
@@ -87,6 +94,7 @@ impl Controller {
     /// Whether it may publish to `topic`, and whether that is the one in waiting.
     pub(super) fn hears(&self, topic: &str) -> Option<Waiting> {
         match &self.next {
+            _ if self.stay.is_over() => None,
             _ if self.c2t == topic => Some(Waiting(false)),
             Some(next) if next.c2t == topic => Some(Waiting(true)),
             _ => None,
@@ -111,8 +119,8 @@ impl Controller {
     /// Who may open a session, and whose session goes on: each key with each login. The login chooses the
     /// session's one topic (protocol section 6.6).
     pub(super) fn admissions<'a>(&'a self, record: &'a ControllerRecord) -> impl Iterator<Item = Admission> + 'a {
-        let current = (self.psk_identity.as_str(), &self.keys.psk, true);
-        let retired = self.retired.iter().map(|past| (past.psk_identity.as_str(), &past.psk, false));
+        let current = (self.psk_identity.as_str(), &self.keys.psk, NewSessions::Open);
+        let retired = self.retired.iter().map(|past| (past.psk_identity.as_str(), &past.psk, NewSessions::Closed));
         let keys = std::iter::once(current).chain(retired);
         keys.flat_map(move |key| {
             let next = record.next.as_ref().map(|next| (&next.topic, &next.password));
@@ -127,7 +135,7 @@ impl Controller {
 pub(super) struct Waiting(bool);
 
 fn admission(
-    (psk_identity, psk, new_sessions): (&str, &TlsPsk, bool),
+    (psk_identity, psk, new_sessions): (&str, &TlsPsk, NewSessions),
     user: &CtlrUser,
     (topic, password): (&TToken, &CtlrPassword),
 ) -> Admission {

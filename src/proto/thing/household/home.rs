@@ -166,7 +166,8 @@ impl HouseholdState {
         (looks && never_joined).then(|| self.home.looking_since.after(NEVER_JOINED))
     }
 
-    pub(in crate::proto::thing) fn poll_timeout(&self) -> Option<Micros> {
+    /// When something of it is due.
+    pub(super) fn poll_home(&self) -> Option<Micros> {
         let place = match &self.home.place {
             Place::Waiting { until, .. } | Place::Leaving { until, .. } => Some(*until),
             Place::Trying(trial) => Some(trial.again.unwrap_or(trial.until).min(trial.until)),
@@ -176,7 +177,7 @@ impl HouseholdState {
         place.into_iter().chain(self.lets_in()).chain(self.past_sessions_until()).min()
     }
 
-    pub(in crate::proto::thing) fn handle_timeout(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+    pub(super) fn handle_home_timeout(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
         self.notice_time(now);
         self.end_past_sessions(core, now);
         if self.lets_in().is_some_and(|at| now >= at) {

@@ -10,6 +10,7 @@ use super::HouseholdState;
 use super::home::Place;
 use crate::proto::action::Admission;
 use crate::proto::operation::Operation;
+use crate::proto::record::ControllerRecord;
 use crate::proto::thing::Core;
 use crate::proto::thing::window::{Purpose, Window};
 use crate::proto::time::Micros;
@@ -41,8 +42,10 @@ impl HouseholdState {
         };
         let pairs = self.controllers.iter().zip(&self.household.controllers);
         let owners_only = self.is_in_maintenance();
-        let welcome = pairs.filter(|(_, record)| !owners_only || record.role == Role::Owner);
-        let admissions = welcome.flat_map(|(controller, record)| controller.admissions(record));
-        admissions.chain(window.and_then(|window| window.admission())).collect()
+        let is_welcome = |record: &ControllerRecord| !owners_only || record.role == Role::Owner;
+        let welcome = pairs.filter(|(one, record)| is_welcome(record) && !one.stay.is_over());
+        let controllers = welcome.flat_map(|(controller, record)| controller.admissions(record));
+        let guests = self.invitations.admissions().filter(|_| !owners_only);
+        controllers.chain(guests).chain(window.and_then(|window| window.admission())).collect()
     }
 }

@@ -7,14 +7,18 @@
 mod act;
 mod change;
 mod controller;
+mod expiry;
 mod history;
 mod home;
+mod invitation;
 mod maintenance;
 mod page;
 mod rekey;
 mod renewal;
 mod schedule;
+mod tell;
 mod timers;
+mod users;
 mod wifi;
 
 use std::sync::Arc;
@@ -27,8 +31,10 @@ use zeroize::Zeroize;
 use self::act::Done;
 use self::controller::{Controller, Waiting};
 use self::home::Home;
+use self::invitation::Invitations;
 use self::rekey::Overdue;
 use self::schedule::Plan;
+use self::tell::Told;
 use self::timers::Timers;
 use self::wifi::WifiStatus;
 use super::registrar::Registrar;
@@ -38,7 +44,7 @@ use crate::proto::action::{Action, Path, SessionId};
 use crate::proto::credential::CtlrCredentials;
 use crate::proto::envelope::{MAX_JWE_BYTES, Opened, Sealed};
 use crate::proto::id::{RequestId, ThingId};
-use crate::proto::message::{EVENT_STATE, Event, Request, Response, ReturnCode, State};
+use crate::proto::message::{Request, Response, ReturnCode, State};
 use crate::proto::operation::Requested;
 use crate::proto::operation::result::Countdown;
 use crate::proto::pairing::message::CloudServer;
@@ -56,6 +62,7 @@ pub(super) struct HouseholdState {
     household: Household,
     /// What follows from it, controller by controller in the same order.
     controllers: Vec<Controller>,
+    invitations: Invitations,
     home: Home,
     /// What the clock said last.
     latest: Micros,
@@ -117,6 +124,7 @@ impl HouseholdState {
         let mut state = Self {
             controllers: household.controllers.iter().map(|record| Controller::new(&thing, record)).collect(),
             household,
+            invitations: Invitations::default(),
             home: Home::new(),
             latest: Micros::ZERO,
             ages_saved_at: Micros::ZERO,
@@ -141,15 +149,24 @@ impl HouseholdState {
     }
 
     pub(super) fn handle_session_opened(&mut self, session: SessionId, psk_identity: &str) {
-        if let Some(controller) = self.controllers.iter_mut().find(|one| one.is_known_as(psk_identity)) {
-            controller.sessions.insert(session);
+        match self.controllers.iter_mut().find(|one| one.is_known_as(psk_identity)) {
+            Some(controller) => {
+                controller.sessions.insert(session);
+            }
+            None => self.invitations.handle_session_opened(session, psk_identity),
         }
     }
 
-    pub(super) fn handle_session_closed(&mut self, session: SessionId) {
+    pub(super) fn handle_session_closed(&mut self, core: &mut Core, session: SessionId) {
         for controller in &mut self.controllers {
             controller.sessions.remove(&session);
         }
+        self.handle_run_closed(core, session);
+    }
+
+    /// Whether a session is that of an invited controller.
+    pub(super) fn has_run(&self, session: SessionId) -> bool {
+        self.invitations.has_run(session)
     }
 
     /// One message from a controller: the order of receiving of protocol section 4.
@@ -244,7 +261,8 @@ impl HouseholdState {
         result.map(Box::<str>::from).map(String::from).zeroize();
         self.publish(core, asker, answer.clone());
         self.controllers[index].freshness.keep_answer(re, now, answer);
-        self.finish(core, registrar, after, now);
+        let told = Told { cid: self.controllers[index].cid, path };
+        self.finish(core, registrar, after, told, now, ports.rng);
         if news == News::Yes {
             self.tell_everybody(core, registrar, Some(asker), now, ports.rng);
             self.show(core);
@@ -310,41 +328,23 @@ impl HouseholdState {
         self.controllers.iter().flat_map(topics).flatten()
     }
 
-    /// The event `state`, to each controller, the same bytes on every path on which it may listen.
-    ///
-    /// Who has just been `answered`, and has no other session, knows the state from the answer.
-    pub(super) fn tell_everybody(
+    /// When to call [`Self::handle_timeout`], if nothing happens before.
+    pub(super) fn poll_timeout(&self) -> Option<Micros> {
+        let parts = [self.poll_home(), self.poll_invitations(), self.poll_expiry()];
+        parts.into_iter().flatten().min()
+    }
+
+    /// Each part looks whether its own time has come.
+    pub(super) fn handle_timeout(
         &mut self,
         core: &mut Core,
-        registrar: &Registrar,
-        answered: Option<Asker>,
+        registrar: &mut Registrar,
         now: Micros,
-        rng: &mut dyn CryptoRng,
+        ports: &mut Ports<'_>,
     ) {
-        let st = self.state(core);
-        let clouds: Vec<_> = registrar.live().map(Path::Cloud).collect();
-        for (index, controller) in self.controllers.iter_mut().enumerate() {
-            let answered = answered.is_some_and(|asker| asker.index == index && asker.path == Path::Local);
-            let others = controller.sessions.len() - usize::from(answered && !controller.sessions.is_empty());
-            let local = (others > 0).then_some(Path::Local);
-            let paths = local.iter().chain(&clouds);
-            if paths.clone().next().is_none() {
-                continue;
-            }
-            let ts = controller.freshness.stamp(now);
-            let event = Event { boot: core.boot, ts, k: EVENT_STATE.into(), st: st.clone(), d: None };
-            controller
-                .keys
-                .t2c
-                .seal_message_into(&event, rng, &mut self.jwe)
-                .expect("an event is far below 1983 bytes");
-            let payload: Arc<[u8]> = Arc::from(self.jwe.as_slice());
-            core.actions.extend(paths.flat_map(|&path| {
-                let publish =
-                    |topic: &Arc<str>| Action::Publish { path, topic: topic.clone(), payload: payload.clone() };
-                controller.listens_on().map(publish).collect::<Vec<_>>()
-            }));
-        }
+        self.handle_home_timeout(core, now, ports.rng);
+        self.handle_invitation_timeout(core, now);
+        self.handle_expiry(core, registrar, now, ports);
     }
 
     fn status_result(&self, registrar: &Registrar, index: usize) -> Option<Box<RawValue>> {

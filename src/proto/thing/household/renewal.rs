@@ -61,6 +61,6 @@ impl HouseholdState {
             (record.topic, record.credentials.password, record.next) = (next.topic, next.password, None);
         })?;
         // The answer may have to go by the topic that retires.
-        Ok(Done { after: vec![After::Adopt(staged)], ..Done::default() })
+        Ok(Done { after: vec![After::Adopt(Box::new(staged))], ..Done::default() })
     }
 }

@@ -123,6 +123,7 @@ macro_rules! ports {
 
 mod day;
 mod household;
+mod invitation;
 mod pairing;
 mod registration;
 mod rekey;
@@ -190,6 +191,14 @@ impl Bench {
         bench.wait(100_000_000);
         bench.actions();
         bench
+    }
+
+    /// What the thing believes to be durable.
+    fn household(&self) -> &Household {
+        match &self.thing.phase {
+            Phase::Claimed { household, .. } => household.record(),
+            Phase::Unclaimed(_) => panic!("nobody's"),
+        }
     }
 
     fn wait(&mut self, micros: u64) {
@@ -278,6 +287,36 @@ impl Hand {
 
     fn command_at(&mut self, on: bool, boot: Boot, ts: Micros) -> Vec<u8> {
         self.seal(&Operation::outlet(on).command(boot, ts))
+    }
+
+    fn order(&mut self, operation: &Operation, ts: Micros) -> Vec<u8> {
+        self.seal(&operation.command(BOOT, ts))
+    }
+
+    /// What an answer or an event says.
+    fn open(&self, jwe: &[u8]) -> serde_json::Value {
+        let opened = Sealed::parse(jwe).expect("shape").open(&self.t2c).expect("authentic");
+        serde_json::from_slice(opened.bytes()).expect("JSON")
+    }
+
+    /// Lets the thing do something and gives the answer's code and result, and all else that it asked for.
+    fn asks(&mut self, bench: &mut Bench, operation: &Operation) -> (u64, serde_json::Value, Vec<Action>) {
+        bench.wait(10);
+        let message = self.order(operation, bench.now);
+        let verdict = bench.publish(SESSION, &self.topic(), &message);
+        assert!(matches!(verdict, Verdict::Answered(_)), "{verdict:?}");
+        let mut actions = bench.actions();
+        let re = crate::proto::envelope::request_id(&message).to_string();
+        let is_answer = |action: &Action| match action {
+            Action::Publish { topic, payload, path: Path::Local } if **topic == *self.record.topic.t2c() => {
+                self.open(payload)["re"] == re.as_str()
+            }
+            _ => false,
+        };
+        let place = actions.iter().position(is_answer).expect("an answer");
+        let Action::Publish { payload, .. } = actions.remove(place) else { unreachable!("an answer is published") };
+        let answer = self.open(&payload);
+        (answer["rc"].as_u64().expect("a number"), answer["r"].clone(), actions)
     }
 
     fn seal(&mut self, text: &[u8]) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The access point and the runs of those who read the passcode.
 
 use super::*;
-use crate::proto::action::Admission;
+use crate::proto::action::{Admission, NewSessions};
 use crate::proto::id::Nonce;
 use crate::proto::keys::{Ephemeral, PairingCode, PairingKeys};
 use crate::proto::pairing::PAIR_IDENTITY;
@@ -10,49 +10,57 @@ use crate::proto::signature::POP;
 use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
 
 /// The controller's side of a run, by hand.
-struct Pairing {
+pub(super) struct Pairing {
     ephemeral: Ephemeral,
     key: SigningKey,
-    hello: Vec<u8>,
+    pub(super) hello: Vec<u8>,
     keys: Option<PairingKeys>,
     rng: Counter,
 }
 
 impl Pairing {
-    fn new() -> Self {
-        let mut rng = Counter::new(9000);
+    pub(super) fn new() -> Self {
+        Self::drawn_from(9000)
+    }
+
+    pub(super) fn drawn_from(seed: u64) -> Self {
+        let mut rng = Counter::new(seed);
         let ephemeral = Ephemeral::random(&mut rng);
         let hello = json::encode(&Hello { x: ephemeral.public(), nc: Nonce::random(&mut rng) });
         Self { ephemeral, key: SigningKey::random(&mut rng), hello, keys: None, rng }
     }
 
     fn accept(&mut self, accept: &[u8], passcode: &Passcode) {
-        let parsed: Accept = json::read(accept).expect("M2");
-        let shared = self.ephemeral.agree(&parsed.y).expect("contributes");
-        self.keys = Some(PairingKeys::derive(&self.hello, accept, &shared, &PairingCode::of_passcode(passcode)));
+        self.accept_by(accept, &PairingCode::of_passcode(passcode));
     }
 
-    fn keys(&self) -> &PairingKeys {
+    pub(super) fn accept_by(&mut self, accept: &[u8], code: &PairingCode) {
+        let parsed: Accept = json::read(accept).expect("M2");
+        let shared = self.ephemeral.agree(&parsed.y).expect("contributes");
+        self.keys = Some(PairingKeys::derive(&self.hello, accept, &shared, code));
+    }
+
+    pub(super) fn keys(&self) -> &PairingKeys {
         self.keys.as_ref().expect("after M2")
     }
 
-    fn seal<B: json::Body + serde::Serialize>(&mut self, body: &B) -> Vec<u8> {
+    pub(super) fn seal<B: json::Body + serde::Serialize>(&mut self, body: &B) -> Vec<u8> {
         let key = self.keys.as_ref().expect("after M2").c2t.clone();
         key.seal(&json::encode(body), &mut self.rng).expect("short")
     }
 
-    fn confirm(&mut self) -> Vec<u8> {
+    pub(super) fn confirm(&mut self) -> Vec<u8> {
         let pop = self.key.sign(POP, &self.keys().transcript);
         let spki = self.key.spki();
         self.seal(&Confirm { n: Number, spki, pop, name: "Ana".parse().expect("valid") })
     }
 
-    fn wifi(&mut self) -> Vec<u8> {
+    pub(super) fn wifi(&mut self) -> Vec<u8> {
         let HomeNetwork { ssid, psk } = network();
         self.seal(&BindWifi { n: Number, ssid, key: psk })
     }
 
-    fn commit(&mut self) -> Vec<u8> {
+    pub(super) fn commit(&mut self) -> Vec<u8> {
         self.seal(&BindCommit { n: Number, rec: None })
     }
 }
@@ -106,11 +114,12 @@ fn a_factory_fresh_thing_admits_the_passcode_alone() {
     bench.wifi(WifiEvent::AccessPointUp);
     let shown = bench.actions();
     let [Action::Show(shown)] = &shown[..] else { panic!("{shown:?}") };
-    let [Admission { psk_identity, psk, login: None, publish, subscribe, max_sessions: 2, new_sessions: true }] =
+    let [Admission { psk_identity, psk, login: None, publish, subscribe, max_sessions: 2, new_sessions }] =
         &admitted[..]
     else {
         panic!("{admitted:?}")
     };
+    assert_eq!(*new_sessions, NewSessions::Open);
     assert_eq!((psk_identity.as_str(), publish.as_str(), subscribe.as_str()), (PAIR_IDENTITY, PAIR_C2T, PAIR_T2C));
     assert_eq!(*psk, crate::proto::keys::pairing_psk(passphrase));
     let Screen::AccessPoint { ssid: shown, passcode, .. } = shown else { panic!("{shown:?}") };

@@ -43,7 +43,7 @@ impl Bench {
         self.thing.handle_cloud_subscribed(SERVER, &topic, self.now);
     }
 
-    fn confirm_registration(&mut self) {
+    pub(super) fn confirm_registration(&mut self) {
         self.link_up();
         let generation = self.registered().generation;
         let ok = json::encode(&RegOk { generation, refused: Vec::new() });

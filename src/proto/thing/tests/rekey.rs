@@ -1,6 +1,7 @@
 //! Key update, message by message: when the next epoch comes into force, and what never brings it about.
 
 use super::*;
+use crate::proto::action::NewSessions;
 use crate::proto::envelope::Unopened;
 use crate::proto::freshness::Stale;
 use crate::proto::id::{Nonce, X25519Public};
@@ -213,7 +214,7 @@ fn the_past_key_opens_no_new_session_and_its_open_ones_end_after_600_s() {
             _ => None,
         });
         let list = list.expect("admissions").into_iter();
-        list.map(|admission| (admission.psk_identity, admission.new_sessions)).collect()
+        list.map(|admission| (admission.psk_identity, admission.new_sessions == NewSessions::Open)).collect()
     };
     let both = vec![(next.psk_identity(), true), (hand.psk_identity(), false)];
     assert_eq!(admitted(bench.actions()), both);
