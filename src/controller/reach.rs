@@ -345,6 +345,12 @@ impl Hunt {
     /// Why nobody took the invitation.
     fn failure_of_invitation(&self, search: &Search) -> Failure {
         let used = "an invitation works once and for ten minutes: ask for a new one if it may be over";
+        // Whoever ends an open link has proved the key: the plug that invited, and it hangs up on a second use.
+        if self.failures.iter().any(|(_, error)| matches!(error, LinkError::Lost(_))) {
+            return Failure::new(Exit::Crypto, "the plug does not take this invitation any more").next(
+                "somebody has used it: if that was not you, tell the plug's owner; in any case ask for a new one",
+            );
+        }
         if self.failures.iter().any(|(_, error)| is_silence(error)) {
             return Failure::new(Exit::Timeout, "a plug does not answer").next("try again in a minute");
         }
