@@ -38,6 +38,8 @@ struct Row<'a> {
     /// Seconds until the user is removed, if ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_s: Option<u32>,
+    /// Whether somebody else has tried the invitation by which this user came.
+    reused: bool,
 }
 
 #[derive(Serialize)]
@@ -77,16 +79,27 @@ async fn list(context: &Context<'_>, bound: &mut Bound<'_>) -> Result<(), Failur
     let rows: Vec<Row<'_>> = users.iter().map(|user| row(user, own)).collect();
     let text = || {
         table(
-            &["NAME", "ROLE", "", "TIME LEFT", "ID"],
+            &["NAME", "ROLE", "TIME LEFT", "ID", ""],
             rows.iter().map(|row| {
                 let left = row.left_s.map_or_else(|| "-".to_owned(), left);
-                let you = if row.you { "you" } else { "" };
-                vec![row.name.to_owned(), row.role.to_string(), you.to_owned(), left, row.id.to_string()]
+                let note = match (row.you, row.reused) {
+                    (true, _) => "you",
+                    (false, true) => "invitation used twice",
+                    (false, false) => "",
+                };
+                vec![row.name.to_owned(), row.role.to_string(), left, row.id.to_string(), note.to_owned()]
             }),
         )
     };
     let text = text();
+    let reused = rows.iter().any(|row| row.reused);
     context.printer.result(&List { users: rows }, || text);
+    if reused {
+        context.printer.warning(
+            "an invitation was used twice: somebody else has seen it, and may be the one who came first. Ask whom you \
+             invited whether his `sect accept` went well; if not, remove that user and invite anew",
+        );
+    }
     Ok(())
 }
 
@@ -250,7 +263,14 @@ fn choose<'a>(users: &'a [UserItem], wanted: &str) -> Result<&'a UserItem, Failu
 }
 
 fn row(user: &UserItem, own: Cid) -> Row<'_> {
-    Row { id: user.cid, name: user.name.as_str(), role: user.role, you: user.cid == own, left_s: user.left_s }
+    Row {
+        id: user.cid,
+        name: user.name.as_str(),
+        role: user.role,
+        you: user.cid == own,
+        left_s: user.left_s,
+        reused: user.reused,
+    }
 }
 
 /// The plug counts while it runs; less than a minute is less than one.
@@ -285,7 +305,7 @@ mod tests {
         let ben = UserItem { left_s: Some(90), ..user(2, "Ben", Role::Viewer) };
         assert_eq!(
             serde_json::to_string(&List { users: vec![row(&ben, Cid::new([1; 8]))] }).expect("JSON"),
-            r#"{"users":[{"id":"AgICAgICAgI","name":"Ben","role":"viewer","you":false,"left_s":90}]}"#
+            r#"{"users":[{"id":"AgICAgICAgI","name":"Ben","role":"viewer","you":false,"left_s":90,"reused":false}]}"#
         );
         assert_eq!((left(90), left(0), left(172_800)), ("90 s".into(), "0 s".into(), "2 days".into()));
     }
