@@ -288,4 +288,30 @@ mod tests {
         assert_eq!(choose(&[foreign]), Err(PictureError::Foreign));
         assert_eq!(choose(&[]), Err(PictureError::NoCode));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 300, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_file_breaks_the_reader(
+            png in proptest::bool::ANY,
+            changes in proptest::collection::vec((proptest::arbitrary::any::<proptest::sample::Index>(), proptest::num::u8::ANY), 1..6),
+            length in proptest::arbitrary::any::<proptest::sample::Index>(),
+            cut in proptest::bool::weighted(0.3),
+        ) {
+            let photograph = include_bytes!("../../tests/vectors/invitation.jpg");
+            let mut file = if png { code("SECT1:").to_png() } else { photograph.to_vec() };
+            for (place, byte) in changes {
+                let length = file.len();
+                file[place.index(length)] = byte;
+            }
+            if cut {
+                file.truncate(length.index(file.len()));
+            }
+            // Whatever it says, it says it in time and without taking the program down.
+            if let Ok(text) = read(&file) {
+                proptest::prop_assert!(text.expose().parse::<Invitation>().is_ok());
+            }
+        }
+    }
 }
