@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(restore(&keyring, &lamp).await, Ok(Fate::Restored));
         assert_eq!(restore(&keyring, &at_epoch(&lamp, 0)).await, Ok(Fate::NewerHere));
         assert_eq!(restore(&keyring, &namesake).await, Ok(Fate::NameTaken));
-        assert_eq!(keyring.contents().expect("read").entries, [lamp.clone()]);
+        assert_eq!(keyring.contents().expect("read").entries, std::slice::from_ref(&lamp));
         let newer = at_epoch(&lamp, 2);
         assert_eq!(restore(&keyring, &newer).await, Ok(Fate::Restored));
         assert_eq!(keyring.contents().expect("read").entries, [newer]);
