@@ -20,6 +20,7 @@ pub mod qr;
 pub mod reach;
 pub mod secrets;
 pub mod session;
+pub mod zone;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,9 @@
 //! No flag takes a secret: what a command line holds, every user of the machine can read.
 
 pub mod backup;
+mod schedule;
+mod settings;
+mod timer;
 pub mod user;
 mod wifi;
 
@@ -12,6 +15,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::schedule::{Schedule, ScheduleAdd};
+pub use self::settings::{History, PowerOnState, ThingName};
+pub use self::timer::{Countdown, Timer};
 pub use self::wifi::{Wifi, WifiSet};
 
 use super::exit;
@@ -138,6 +144,26 @@ Examples:
 
 With --json each line is one JSON object. Other `sect` commands can run meanwhile.")]
     Watch,
+
+    /// Switches a plug later, by a countdown that it keeps itself
+    #[command(subcommand, after_help = timer::HELP)]
+    Timer(Timer),
+
+    /// Switches a plug each week at the same times
+    #[command(subcommand, after_help = schedule::HELP)]
+    Schedule(Schedule),
+
+    /// Chooses whether a plug is on or off after a power cut
+    #[command(after_help = settings::POWER_ON_HELP)]
+    PowerOn(PowerOnState),
+
+    /// Gives a plug another name of its own
+    #[command(after_help = settings::NAME_HELP)]
+    Name(ThingName),
+
+    /// Shows who switched and changed what
+    #[command(after_help = settings::HISTORY_HELP)]
+    History(History),
 
     /// Shows the networks that a plug sees, or gives it another home network
     #[command(subcommand, after_help = wifi::HELP)]

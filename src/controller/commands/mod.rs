@@ -7,13 +7,17 @@ mod bound;
 mod discover;
 mod doctor;
 mod forget;
+mod history;
 mod list;
 mod nearby;
 mod pages;
 mod pair;
 mod report;
 mod restore;
+mod schedule;
+mod settings;
 mod switch;
+mod timer;
 mod user;
 mod watch;
 mod wifi;
@@ -68,6 +72,11 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Off => switch::run(&context, Wish::Set(false)).await,
         Command::Toggle => switch::run(&context, Wish::Toggle).await,
         Command::Watch => watch::run(&context).await,
+        Command::Timer(wanted) => timer::run(&context, &wanted).await,
+        Command::Schedule(wanted) => schedule::run(&context, &wanted).await,
+        Command::PowerOn(wanted) => settings::power_on(&context, &wanted).await,
+        Command::Name(wanted) => settings::name(&context, &wanted).await,
+        Command::History(wanted) => history::run(&context, &wanted).await,
         Command::Wifi(wanted) => wifi::run(&context, wanted).await,
         Command::Doctor => doctor::run(&context).await,
         Command::User { what } => user::run(&context, &what).await,

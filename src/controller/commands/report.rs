@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::controller::keyring::Entry;
 use crate::controller::print::clean;
 use crate::controller::session::{Answer, CloudState, WayReport};
 use crate::proto::controller::Path;
 use crate::proto::message::{State, SwitchedBy};
+use crate::proto::operation::result::Countdown;
 
 /// What scripts read; members are added, never renamed.
 #[derive(Debug, Serialize)]
@@ -36,6 +37,12 @@ pub(super) struct Report<'a> {
     address: Option<SocketAddr>,
     /// The plug's own name.
     thing_name: &'a str,
+    /// What the plug's countdown will make of it, if one runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timer: Option<&'static str>,
+    /// In how many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timer_in_s: Option<u64>,
     /// `local` or `cloud`: the way by which it answered first.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'static str>,
@@ -76,6 +83,8 @@ impl<'a> Report<'a> {
             round_trip_ms: None,
             address: None,
             thing_name: state.name.as_str(),
+            timer: None,
+            timer_in_s: None,
             path: None,
             paths: Vec::new(),
             clouds: &[],
@@ -83,7 +92,10 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn of_answer(entry: &'a Entry, answer: &'a Answer) -> Self {
+        let running = countdown(answer);
         Self {
+            timer: running.map(|(on, _)| on_or_off(on)),
+            timer_in_s: running.map(|(_, left)| left.as_secs()),
             round_trip_ms: Some(milliseconds(answer.round_trip)),
             address: answer.address,
             path: Some(word(answer.path)),
@@ -111,7 +123,23 @@ pub(super) fn sentence(entry: &Entry, answer: &Answer) -> String {
         Path::Local => "",
         Path::Cloud => ", through the cloud server",
     };
-    format!("{} ({} ms{by})", state_sentence(entry, &answer.state, answer.lasting), milliseconds(answer.round_trip))
+    let later = countdown(answer).map(|(on, left)| {
+        let left = spoken(left).unwrap_or_else(|| "less than a second".to_owned());
+        format!("; {} in {left}", on_or_off(on))
+    });
+    let state = state_sentence(entry, &answer.state, answer.lasting) + &later.unwrap_or_default();
+    format!("{state} ({} ms{by})", milliseconds(answer.round_trip))
+}
+
+/// The countdown that an answer to `status` tells of, and how long it still takes.
+pub(super) fn countdown(answer: &Answer) -> Option<(bool, Duration)> {
+    #[derive(Deserialize)]
+    struct Told {
+        timer: Countdown,
+    }
+    let Told { timer } = serde_json::from_str(answer.result.as_deref()?).ok()?;
+    let now = answer.state.since.after(answer.lasting?);
+    Some((timer.on, timer.at.since(now)))
 }
 
 /// How each way did, a line each, and what the plug itself says of its servers; nothing where there is
@@ -224,6 +252,17 @@ mod tests {
         answer.state.by = SwitchedBy::Button;
         let just_now = Some(Duration::from_millis(20));
         assert_eq!(state_sentence(&entry, &answer.state, just_now), "Kitchen is off, switched by its button just now");
+    }
+
+    #[test]
+    fn a_countdown_stands_beside_the_state() {
+        let (entry, mut answer) = (entry("Kitchen", 1), answer());
+        answer.result = Some(r#"{"clouds":[],"timer":{"on":false,"at":2000000000}}"#.to_owned());
+        assert_eq!(sentence(&entry, &answer), "Kitchen is on, switched by Anna 3 min ago; off in 30 min (2.1 ms)");
+        let report = serde_json::to_value(Report::of_answer(&entry, &answer)).expect("JSON");
+        assert_eq!((&report["timer"], &report["timer_in_s"]), (&"off".into(), &1800.into()));
+        answer.result = Some(r#"{"at":7}"#.to_owned());
+        assert_eq!(countdown(&answer), None);
     }
 
     #[test]

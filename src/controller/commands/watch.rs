@@ -6,12 +6,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::Context;
 use super::report::{Report, state_sentence};
 use crate::controller::exit::Failure;
 use crate::controller::keyring::{Entry, Keyring};
+use crate::controller::print::clean;
 use crate::controller::session::{Session, SessionError};
 use crate::mqtt::client::LinkError;
 use crate::proto::controller::ControllerEvent;
@@ -24,7 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// One line of `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
-    /// `state` or `lost`.
+    /// `state`, `lost`, or what the plug tells beyond its state: `joined`, `left`, `wifi`, `rekey.due`,
+    /// `invite.reuse`, `clone`, `tamper`.
     event: &'static str,
     /// When this line was written.
     unix_ms: u64,
@@ -32,6 +35,9 @@ struct Line<'a> {
     report: Option<Report<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What it says about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<Value>,
 }
 
 /// Watches until Ctrl-C, which is how it ends well.
@@ -85,6 +91,7 @@ async fn follow(context: &Context<'_>, entry: &Entry, session: &mut Session, wai
                 print(context, entry, session, &state);
                 shown = state;
             }
+            Ok(ControllerEvent::Told { k, d }) => tell(context, entry, k, d.as_deref()),
             Ok(_) => {}
             Err(error) => return error.into(),
         }
@@ -98,8 +105,39 @@ fn print(context: &Context<'_>, entry: &Entry, session: &Session, state: &crate:
         unix_ms: unix_ms(),
         report: Some(Report::of_state(entry, state, lasting)),
         reason: None,
+        about: None,
     };
     context.printer.result(&line, || state_sentence(entry, state, lasting));
+}
+
+/// What the plug tells beyond its state.
+fn tell(context: &Context<'_>, entry: &Entry, k: &'static str, d: Option<&str>) {
+    let about: Option<Value> = d.and_then(|d| serde_json::from_str(d).ok());
+    let text = words(entry.alias.as_str(), k, about.as_ref());
+    let line = Line { event: k, unix_ms: unix_ms(), report: None, reason: None, about };
+    context.printer.result(&line, || clean(&text));
+}
+
+/// In words, and what to do where something is wrong.
+fn words(alias: &str, k: &str, about: Option<&Value>) -> String {
+    let text = |member: &str| about.and_then(|about| about[member].as_str());
+    match k {
+        "joined" => format!("{alias}: {} has joined", text("name").unwrap_or("somebody")),
+        "left" => format!("{alias}: {} has left", text("name").or_else(|| text("cid")).unwrap_or("somebody")),
+        "wifi" if about.is_some_and(|about| about["ok"] == true) => {
+            format!("{alias} has moved to another Wi-Fi network")
+        }
+        "wifi" => format!("{alias} could not join another Wi-Fi network and came back"),
+        "rekey.due" => format!("{alias}: your keys are due for renewal, which `sect` does by itself"),
+        "invite.reuse" => format!(
+            "{alias}: somebody tried an invitation that was used already; if nobody did so by mistake, look at `sect user list`"
+        ),
+        "clone" => {
+            format!("{alias}: another plug registers under its name: its card was copied, or an old copy restored")
+        }
+        "tamper" => format!("{alias}: somebody has opened or disturbed it"),
+        other => format!("{alias}: {other}"),
+    }
 }
 
 fn lost(context: &Context<'_>, error: &SessionError) {
@@ -108,7 +146,13 @@ fn lost(context: &Context<'_>, error: &SessionError) {
         other => other.to_string(),
     };
     if context.printer.is_json() {
-        context.printer.value(&Line { event: "lost", unix_ms: unix_ms(), report: None, reason: Some(reason) });
+        context.printer.value(&Line {
+            event: "lost",
+            unix_ms: unix_ms(),
+            report: None,
+            reason: Some(reason),
+            about: None,
+        });
     } else {
         context.printer.warning(&format!("{reason}; looking for the plug again"));
     }

@@ -1,6 +1,5 @@
 //! The arguments of each operation, `a` (protocol section 6.5). Reading one checks its range.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -263,46 +262,6 @@ impl<const MIN: u32, const MAX: u32> Serialize for Bounded<MIN, MAX> {
 impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Bounded<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         u32::deserialize(deserializer).ok().and_then(Self::new).ok_or_else(|| de::Error::custom("out of range"))
-    }
-}
-
-/// As people write it, `mon,tue 07:30 on`.
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (at, on) = (self.at.get(), if self.on { "on" } else { "off" });
-        write!(f, "{} {:02}:{:02} {on}", self.days, at / 60, at % 60)
-    }
-}
-
-impl Days {
-    /// The days as people write them, from Monday.
-    pub const NAMES: [&'static str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-}
-
-/// As people write them: `daily`, `mon-fri`, `sat,sun`.
-impl fmt::Display for Days {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.get() == 127 {
-            return f.write_str("daily");
-        }
-        let has = |day: usize| day < 7 && self.0.get() >> day & 1 == 1;
-        let (mut day, mut separator) = (0, "");
-        while day < 7 {
-            let first = day;
-            while has(day) {
-                day += 1;
-            }
-            match day - first {
-                0 => day += 1,
-                1 => write!(f, "{separator}{}", Self::NAMES[first])?,
-                2 => write!(f, "{separator}{},{}", Self::NAMES[first], Self::NAMES[day - 1])?,
-                _ => write!(f, "{separator}{}-{}", Self::NAMES[first], Self::NAMES[day - 1])?,
-            }
-            if day > first && has(first) {
-                separator = ",";
-            }
-        }
-        Ok(())
     }
 }
 

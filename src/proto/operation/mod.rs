@@ -5,6 +5,7 @@
 
 pub mod argument;
 pub mod result;
+pub mod timetable;
 
 use std::borrow::Cow;
 
