@@ -91,6 +91,9 @@ address = "{HOME_ADDRESS}"
 
 [announce]
 interface = "lo"
+
+[clock]
+driver = "simulated"
 "#,
             port = self.port
         )
@@ -127,6 +130,18 @@ interface = "lo"
             daemon.kill().expect("its own child");
             daemon.wait().expect("its own child");
         }
+    }
+
+    /// Cuts the power of the whole machine: what lay in its memory, the runtime folder, is gone as well.
+    pub fn lose_power(&mut self) {
+        self.power_cut();
+        fs::remove_dir_all(self.runtime()).expect("its own folder");
+    }
+
+    /// Sets the machine's clock as a time server does.
+    pub fn clock_says(&self, unix_ms: u64) {
+        fs::write(self.run("clock.new"), unix_ms.to_string()).expect("written");
+        fs::rename(self.run("clock.new"), self.run("clock")).expect("renamed");
     }
 
     /// Stops the daemon as systemd does, and says how long it took.
