@@ -130,7 +130,8 @@ fn words(alias: &str, k: &str, about: Option<&Value>) -> String {
         "wifi" => format!("{alias} could not join another Wi-Fi network and came back"),
         "rekey.due" => format!("{alias}: your keys are due for renewal, which `sect` does by itself"),
         "invite.reuse" => format!(
-            "{alias}: somebody tried an invitation that was used already; if nobody did so by mistake, look at `sect user list`"
+            "{alias}: somebody tried the invitation for {} once more; if nobody did so by mistake, look at `sect user list`",
+            text("name").unwrap_or("somebody")
         ),
         "clone" => {
             format!("{alias}: another plug registers under its name: its card was copied, or an old copy restored")
@@ -161,4 +162,25 @@ fn lost(context: &Context<'_>, error: &SessionError) {
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::proto::message::EVENTS_TOLD;
+
+    #[test]
+    fn what_a_plug_tells_stands_there_in_words() {
+        let said = |k, about: Value| words("Lamp", k, Some(&about));
+        assert_eq!(said("joined", json!({"cid": "AAECAwQFBgc", "name": "Ben"})), "Lamp: Ben has joined");
+        assert_eq!(said("left", json!({"cid": "AAECAwQFBgc"})), "Lamp: AAECAwQFBgc has left");
+        assert_eq!(said("wifi", json!({"ok": true})), "Lamp has moved to another Wi-Fi network");
+        assert_eq!(said("wifi", json!({"ok": false})), "Lamp could not join another Wi-Fi network and came back");
+        assert!(said("invite.reuse", json!({"name": "Ben"})).contains("the invitation for Ben"));
+        for k in EVENTS_TOLD {
+            assert!(!words("Lamp", k, None).ends_with(&format!(": {k}")), "{k} has words of its own");
+        }
+    }
 }
