@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{Client, publish, tcp};
-use crate::{ALICE, BOB, World, generous};
-use sect::thing::local_server::{Limits, LocalServer};
+use crate::{ALICE, BOB, PAIR, World, admission, generous};
+use sect::thing::local_server::{Admission, Limits, LocalServer};
 
 #[tokio::test]
 async fn garbage_gets_an_alert_or_nothing() {
@@ -147,4 +147,30 @@ async fn an_idle_server_sleeps() {
     world.until("closed").await;
     polls(&mut world.server, Duration::from_millis(100)).await;
     assert_eq!(polls(&mut world.server, Duration::from_millis(500)).await, 2);
+}
+
+#[tokio::test]
+async fn who_has_all_the_places_cannot_keep_the_others_out() {
+    let mut world = World::new(Limits { sessions: 4, ..generous() }).await;
+    let many = |who| Admission { max_sessions: 4, ..admission(who) };
+    world.server.admit(vec![many(&ALICE), many(&BOB), many(&PAIR)]);
+    let address = world.address;
+    world
+        .run(async {
+            let mut alice = Vec::new();
+            for name in ["a", "b", "c", "d"] {
+                alice.push(Client::connect(address, &ALICE, 4, name).await.0);
+            }
+            // All places are hers; each of the others gets one of them, the oldest first.
+            let mut bob = Client::connect(address, &BOB, 4, "bob").await.0;
+            assert!(alice[0].ended().await && alice[1].ping().await);
+            let mut third = Client::connect(address, &PAIR, 4, "third").await.0;
+            assert!(alice[1].ended().await && alice[2].ping().await && alice[3].ping().await);
+            // A second one for him would leave her with fewer than he has.
+            let mut refused = Client::tls(address, BOB.identity, BOB.key).await.expect("the PSK is right");
+            assert_eq!(refused.packet().await, None);
+            assert!(bob.ping().await && third.ping().await && alice[2].ping().await && alice[3].ping().await);
+        })
+        .await;
+    assert_eq!((world.server.sessions(), world.server.counters().no_place), (4, 1));
 }

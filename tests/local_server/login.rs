@@ -222,3 +222,27 @@ async fn there_is_no_psk_without_diffie_hellman_and_no_early_data() {
     assert_eq!(early[0], 0x16);
     assert_eq!(world.server.counters().handshakes, 0);
 }
+
+#[tokio::test]
+async fn a_watched_key_opens_nothing_and_is_reported() {
+    let mut world = World::new(generous()).await;
+    let address = world.address;
+    let mut open = world.run(async { Client::connect(address, &PAIR, 4, "first").await.0 }).await;
+    let watched = Admission { new_sessions: NewSessions::Watched, ..admission(&PAIR) };
+    world.server.admit(vec![admission(&ALICE), watched]);
+    world.take_log();
+    world
+        .run(async {
+            // The handshake is complete for the client, and nothing that it says is heard.
+            let mut client = Client::tls(address, PAIR.identity, PAIR.key).await.expect("the PSK is right");
+            let _ = client.stream.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a").await;
+            assert_eq!(client.packet().await, None);
+            // Who does not hold the key learns nothing, and nobody is told of him.
+            let wrong = Client::tls(address, PAIR.identity, [0; 32]).await.err().expect("refused");
+            assert_eq!(wrong, Client::tls(address, "nobody", [0; 32]).await.err().expect("refused"));
+            assert!(open.ping().await, "the session that it opened goes on");
+        })
+        .await;
+    assert_eq!(world.take_log(), ["refused pair"]);
+    assert_eq!((world.server.counters().watched, world.server.sessions()), (1, 1));
+}

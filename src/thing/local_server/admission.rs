@@ -62,6 +62,11 @@ impl Admission {
             && self.subscribe == other.subscribe
     }
 
+    /// Whose sessions they are: one name for all keys and topics of a controller.
+    pub(super) fn holder(&self) -> &str {
+        self.login.as_ref().map_or(&self.psk_identity, |login| &login.user)
+    }
+
     /// Whether the CONNECT's user name and password are the ones asked for.
     pub(super) fn allows(&self, request: &ConnectRequest<'_>) -> Choice {
         match (&self.login, request.user, request.password) {

@@ -8,7 +8,8 @@ use crate::mqtt::server::SessionLimits;
 /// What the local server may use at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions at the same time, those that are ending included.
+    /// Sessions at the same time, those that are ending included. More than the identities that are admitted,
+    /// so that each has a place: for one who comes while all are taken, the oldest session of who has most ends.
     pub sessions: usize,
     /// Handshakes under way at the same time; for one more, the oldest is given up.
     pub handshakes: usize,

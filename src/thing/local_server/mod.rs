@@ -15,6 +15,7 @@ mod counters;
 mod event;
 mod limits;
 mod rate;
+mod room;
 mod tls;
 mod wake;
 
@@ -321,19 +322,6 @@ impl LocalServer {
         }
     }
 
-    /// The oldest of those from unknown addresses, if there is one.
-    fn displace_oldest_handshake(&mut self) {
-        let since = |place: &Place| match place {
-            Place::Handshake(handshake) => Some((handshake.origin, handshake.since)),
-            Place::Vacant | Place::Live(_) | Place::Lingering(_) => None,
-        };
-        let oldest = (0..self.places.len()).filter_map(|index| Some((since(&self.places[index].1)?, index))).min();
-        if let Some((_, index)) = oldest {
-            self.counters.handshakes_displaced += 1;
-            self.vacate(index);
-        }
-    }
-
     fn look_at(&mut self, index: usize, now: Instant) {
         let open = self.open_sessions(index);
         let mut context = Context::from_waker(self.wake.waker(index));
@@ -406,29 +394,13 @@ impl LocalServer {
         self.counters.handshakes += 1;
         let places = self.places.iter().map(|(_, place)| place);
         let sessions = places.filter(|place| matches!(place, Place::Live(_) | Place::Lingering(_))).count();
-        if sessions >= self.limits.sessions && !self.vacate_ending() {
+        if sessions >= self.limits.sessions && !self.vacate_ending() && !self.vacate_greediest(&claim) {
             self.counters.no_place += 1;
             debug!(target: TARGET, total = self.counters.no_place, "session refused: all places taken");
             return;
         }
         self.places[index].1 = Place::Live(Box::new(handshake.into_live(claim, self.limits.session, now)));
         self.wake.mark(index);
-    }
-
-    /// Makes room by giving up a connection that is at its end, or one that holds a key but has not
-    /// logged in.
-    fn vacate_ending(&mut self) -> bool {
-        let rank = |place: &Place| match place {
-            Place::Lingering(_) => Some((0, None)),
-            Place::Live(live) if live.mqtt.closing().is_some() => Some((1, Some(live.since))),
-            Place::Live(live) if !live.mqtt.is_open() => Some((2, Some(live.since))),
-            Place::Vacant | Place::Handshake(_) | Place::Live(_) => None,
-        };
-        let first = (0..self.places.len()).filter_map(|index| Some((rank(&self.places[index].1)?, index))).min();
-        if let Some((_, index)) = first {
-            self.vacate(index);
-        }
-        first.is_some()
     }
 
     /// Turns what a session reports into events of the server.
@@ -465,29 +437,6 @@ impl LocalServer {
         self.note_close(index, now);
         if let Some(entry) = opened {
             self.displace_sessions(index, entry.serial, entry.admission.max_sessions);
-        }
-    }
-
-    /// A new session ends the one with the same name, and the oldest ones beyond the limit, of the same
-    /// admission: nobody ends another's sessions.
-    fn displace_sessions(&mut self, newest: usize, serial: u64, max_sessions: usize) {
-        let Place::Live(new) = &self.places[newest].1 else { return };
-        let client_id = new.client_id.clone();
-        let mut others = Vec::new();
-        for (index, (_, place)) in self.places.iter().enumerate() {
-            match place {
-                Place::Live(live) if index != newest && live.is_under(serial) => {
-                    others.push((live.client_id != client_id, live.since, index));
-                }
-                Place::Vacant | Place::Handshake(_) | Place::Live(_) | Place::Lingering(_) => {}
-            }
-        }
-        others.sort_unstable();
-        let beyond = (others.len() + 1).saturating_sub(max_sessions.max(1));
-        for (at, (other_name, _, index)) in others.into_iter().enumerate() {
-            if !other_name || at < beyond {
-                self.close_place(index, CloseReason::TakenOver);
-            }
         }
     }
 

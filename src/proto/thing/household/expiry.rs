@@ -113,10 +113,11 @@ impl HouseholdState {
         });
         match staged {
             Ok(staged) => {
-                self.adopt(core, registrar, staged, now);
+                // First, for whom the server admits depends on it.
                 for (cid, stay) in paid {
                     self.set_stay(&cid, stay);
                 }
+                self.adopt(core, registrar, staged, now);
                 for (cid, name) in gone {
                     core.note(None, format!("the time of {name} was over"), now, ports.vault);
                     self.tell_owners(core, registrar, (EVENT_LEFT, &Left { cid }), None, now, ports.rng);

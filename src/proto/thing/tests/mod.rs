@@ -128,6 +128,8 @@ mod pairing;
 mod registration;
 mod rekey;
 mod renewal;
+mod roles;
+mod users;
 mod wifi;
 
 fn identity() -> StoredIdentity {

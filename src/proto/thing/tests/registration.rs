@@ -9,17 +9,17 @@ use crate::proto::topic::PAIR_C2T;
 
 const SERVER: ServerId = ServerId(0);
 
-fn down(bench: &Bench) -> String {
+pub(super) fn down(bench: &Bench) -> String {
     registration::down_topic(&bench.thing.id())
 }
 
 impl Bench {
-    fn hear_cloud(&mut self, topic: &str, payload: &[u8]) -> Verdict {
+    pub(super) fn hear_cloud(&mut self, topic: &str, payload: &[u8]) -> Verdict {
         self.thing.handle_cloud_message(SERVER, topic, payload, self.now, ports!(self))
     }
 
     /// The one registration that is asked for, read.
-    fn registered(&mut self) -> RegSet {
+    pub(super) fn registered(&mut self) -> RegSet {
         let up = registration::up_topic(&self.thing.id());
         let sets: Vec<_> = self
             .actions()
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     /// A link comes up, and the thing hears the server.
-    fn link_up(&mut self) {
+    pub(super) fn link_up(&mut self) {
         self.thing.handle_cloud_up(SERVER);
         let topic = down(self);
         self.thing.handle_cloud_subscribed(SERVER, &topic, self.now);
