@@ -410,25 +410,36 @@ impl Drop for Link {
 /// Turns the library's event loop until the connection ends.
 async fn pump(mut event_loop: EventLoop, heard: mpsc::Sender<Result<Heard, End>>) {
     let mut listening = true;
-    loop {
-        let event = match event_loop.poll().await {
-            Ok(Event::Incoming(Incoming::ConnAck(_))) => Ok(Heard::LoggedIn),
-            Ok(Event::Incoming(Incoming::SubAck(ack))) => Ok(Heard::Subscribed(
-                !ack.return_codes.is_empty()
-                    && ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))),
-            )),
-            Ok(Event::Incoming(Incoming::Publish(publish))) => {
-                Ok(Heard::Publication(Publication { topic: publish.topic.to_vec(), payload: publish.payload.to_vec() }))
+    let end = loop {
+        match event_loop.poll().await {
+            Ok(event) => {
+                if let Some(event) = hear(event) {
+                    // After `close` nobody listens, but the goodbye still has to go out.
+                    listening = listening && heard.send(Ok(event)).await.is_ok();
+                }
             }
-            Ok(_) => continue,
-            Err(error) => Err(end(&error)),
-        };
-        let ended = event.is_err();
-        // After `close` nobody listens, but the goodbye still has to go out.
-        listening = listening && heard.send(event).await.is_ok();
-        if ended {
-            return;
+            Err(error) => break end(&error),
         }
+    };
+    // What came in one piece with the end, such as the last answer to who removes himself, is with the
+    // library still.
+    let last: Vec<_> = event_loop.state.events.drain(..).filter_map(hear).collect();
+    for event in last.into_iter().map(Ok).chain([Err(end)]) {
+        listening = listening && heard.send(event).await.is_ok();
+    }
+}
+
+fn hear(event: Event) -> Option<Heard> {
+    match event {
+        Event::Incoming(Incoming::ConnAck(_)) => Some(Heard::LoggedIn),
+        Event::Incoming(Incoming::SubAck(ack)) => Some(Heard::Subscribed(
+            !ack.return_codes.is_empty()
+                && ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))),
+        )),
+        Event::Incoming(Incoming::Publish(publish)) => {
+            Some(Heard::Publication(Publication { topic: publish.topic.to_vec(), payload: publish.payload.to_vec() }))
+        }
+        Event::Incoming(_) | Event::Outgoing(_) => None,
     }
 }
 
