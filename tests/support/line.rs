@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sect::mqtt::client::{CheckDates, CloudDestination, CloudLogin, Delivery, Destination, Link, LinkError};
 use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce, RequestId};
+use sect::proto::invitation::Invitation;
 use sect::proto::json;
 use sect::proto::keys::{PairingCode, pairing_psk};
 use sect::proto::message::{Event, Response, ReturnCode, State, Status};
@@ -91,18 +92,44 @@ pub async fn claim_with(plug: &Plug, ssid: String, passcode: String) -> Binding 
     let mut link =
         Link::open(&pairing_destination(plug.access_point(), passcode.expose()), PATIENCE).await.expect("a link");
     link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, PATIENCE).await.expect("subscribed");
-    let mut run = Run::new(PairingCode::of_passcode(&passcode), network, "Ana".parse().expect("valid"), None, &mut rng);
+    let run = Run::new(PairingCode::of_passcode(&passcode), network, "Ana".parse().expect("valid"), None, &mut rng);
+    let binding = complete(run, &mut link).await;
+    link.close().await;
+    plug.wait_until_online();
+    binding
+}
+
+/// The link that an invitation opens.
+pub fn invited_destination(address: SocketAddr, invitation: &Invitation) -> Destination {
+    Destination {
+        address,
+        psk_identity: invitation.psk_identity(),
+        psk: invitation.psk(),
+        login: None,
+        client_id: client_id(),
+    }
+}
+
+/// Joins the household of a plug at home, as `sect accept` does.
+pub async fn accept(plug: &Plug, invitation: &str) -> Result<Binding, LinkError> {
+    let invitation: Invitation = invitation.parse().expect("an invitation");
+    let mut link = Link::open(&invited_destination(plug.home(), &invitation), PATIENCE).await?;
+    link.subscribe(PAIR_T2C, Delivery::AtLeastOnce, PATIENCE).await?;
+    let run = Run::invited(invitation, "somebody".parse().expect("valid"), &mut os_rng());
+    let binding = complete(run, &mut link).await;
+    link.close().await;
+    Ok(binding)
+}
+
+async fn complete(mut run: Run, link: &mut Link) -> Binding {
+    let mut rng = os_rng();
     let started = Instant::now();
     loop {
         while let Some(step) = run.poll_step() {
             match step {
                 Step::TellUser(_) => {}
                 Step::Persist(_) => run.persisted(&mut rng),
-                Step::Done(binding) => {
-                    link.close().await;
-                    plug.wait_until_online();
-                    return *binding;
-                }
+                Step::Done(binding) => return *binding,
                 Step::Failed(error) => panic!("pairing failed: {error}"),
             }
         }
@@ -136,7 +163,9 @@ pub struct Said {
     pub ts: Micros,
     /// Its state.
     pub st: State,
-    /// What else an answer says.
+    /// The kind of an event.
+    pub kind: Option<String>,
+    /// What else an answer or an event says.
     pub result: Option<serde_json::Value>,
     /// The bytes.
     pub jwe: Vec<u8>,
@@ -234,6 +263,34 @@ impl Line {
         clouds.iter().map(|cloud| (text(&cloud["host"]), text(&cloud["state"]))).collect()
     }
 
+    /// Asks for something as an honest controller does.
+    pub async fn ask(&mut self, operation: &Operation) -> Said {
+        let status = self.status().await;
+        let command = self.seal(&operation.command(status.boot, Micros::new(status.ts.get() + 1)));
+        self.send(&command).await;
+        self.answer_to(&command).await
+    }
+
+    /// The next event of a kind; whatever else is said is passed over.
+    pub async fn event(&mut self, kind: &str) -> serde_json::Value {
+        loop {
+            let said = self.hear().await;
+            if said.kind.as_deref() == Some(kind) {
+                return said.result.unwrap_or_default();
+            }
+        }
+    }
+
+    /// How long it takes until the session is over; fails the test if it is told anything before.
+    pub async fn over(&mut self) -> Duration {
+        let started = Instant::now();
+        match tokio::time::timeout(PATIENCE, self.link.receive()).await {
+            Ok(Err(_)) => started.elapsed(),
+            Ok(Ok(heard)) => panic!("heard {heard:?}"),
+            Err(_) => panic!("the session goes on"),
+        }
+    }
+
     /// Switches as an honest controller does, and gives the command's bytes with the answer.
     pub async fn switch(&mut self, on: bool) -> (Vec<u8>, Said) {
         let status = self.status().await;
@@ -248,9 +305,10 @@ impl Line {
         if let Ok(response) = json::read::<Response<'_>>(opened.bytes()) {
             let Response { re, rc, boot, ts, st, r } = response;
             let result = r.map(|r| serde_json::from_str(r.get()).expect("JSON"));
-            return Said { re: Some(re), rc: Some(rc), boot, ts, st, result, jwe };
+            return Said { re: Some(re), rc: Some(rc), boot, ts, st, kind: None, result, jwe };
         }
-        let Event { boot, ts, st, .. } = json::read::<Event<'_>>(opened.bytes()).expect("an event");
-        Said { re: None, rc: None, boot, ts, st, result: None, jwe }
+        let Event { boot, ts, st, k, d } = json::read::<Event<'_>>(opened.bytes()).expect("an event");
+        let (kind, result) = (Some(k.to_string()), d.map(|d| serde_json::from_str(d.get()).expect("JSON")));
+        Said { re: None, rc: None, boot, ts, st, kind, result, jwe }
     }
 }
