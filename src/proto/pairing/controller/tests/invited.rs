@@ -161,3 +161,63 @@ fn a_thing_that_does_not_know_the_secret_proves_nothing() {
     guest.pair.expect_nothing();
     assert_eq!(guest.pair.run.ignored(), 1);
 }
+
+/// Both real machines, message by message.
+#[test]
+fn thing_and_invited_controller_agree_on_one_record() {
+    use crate::proto::pairing::thing;
+    use crate::proto::user::Role;
+
+    let rng = &mut Counter::new(1);
+    let identity = ThingIdentity::create(rng);
+    let invitation = Invitation::random(&identity.ca(), rng);
+    let (guest, clouds) = (name(), [cloud()]);
+    let context = thing::Context { identity: &identity, clouds: &clouds };
+    let purpose = thing::Purpose::Invitation(thing::Guest {
+        name: "Ben".parse().expect("valid"),
+        role: Role::Viewer,
+        ttl_s: Some(60),
+        until: NOW.after(Duration::from_secs(600)),
+    });
+    let mut host = thing::Run::new(PairingCode::of_invitation(&invitation.secret), purpose);
+    let mut run = Run::invited(invitation, guest, rng);
+    let (mut agreed, mut persisted, mut done) = (None, None, None);
+    while done.is_none() {
+        let payload = sent_one(&mut run);
+        // Each message twice, as QoS 1 may have it.
+        for _ in 0..2 {
+            let replies = match host.handle_message(&payload, NOW, &context, rng) {
+                thing::Outcome::Reply(replies) => replies,
+                thing::Outcome::Commit(bound) => {
+                    let thing::Bound::Guest(controller) = *bound else { panic!("{bound:?}") };
+                    agreed = Some(controller);
+                    host.committed(rng).into_iter().collect()
+                }
+                thing::Outcome::Over(ending) => panic!("{ending:?}"),
+            };
+            for reply in replies {
+                run.handle_message(&reply, rng);
+            }
+        }
+        for step in steps(&mut run) {
+            match step {
+                Step::Persist(binding) => {
+                    persisted = Some(*binding);
+                    run.persisted(rng);
+                }
+                Step::Done(binding) => done = Some(*binding),
+                Step::TellUser(_) => {}
+                Step::Failed(error) => panic!("{error}"),
+            }
+        }
+    }
+    let (record, binding) = (agreed.expect("committed"), done.expect("the loop has ended"));
+    assert_eq!(persisted, Some(Binding { confirmed: false, ..binding.clone() }), "before M8");
+    assert_eq!((record.cid, &record.topic, &record.master), (binding.cid, &binding.topic, &binding.master));
+    assert_eq!((&record.credentials, record.epoch), (&binding.credentials, binding.epoch));
+    assert_eq!((record.name.as_str(), record.role, record.left_s), ("Ben", Role::Viewer, Some(60)));
+    let own = SigningKey::from_scalar(&binding.key).expect("a scalar").spki();
+    assert_eq!(record.spki, own);
+    assert_eq!(check_issued(&binding.certificate, &binding.ca_certificate, &identity.ca(), &own), Ok(()));
+    assert_eq!(binding.clouds, clouds);
+}
