@@ -8,6 +8,7 @@ pub mod cloud_link;
 pub mod config;
 pub mod daemon;
 pub mod display;
+pub mod fifo;
 pub mod local_server;
 pub mod log;
 mod main;
