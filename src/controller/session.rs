@@ -242,17 +242,17 @@ impl Session {
         let report = |way: &Way| WayReport {
             path: way.path,
             at: way.at.clone(),
-            outcome: match (way.round_trip(handle), way.closed(), way.is_open()) {
-                (Some(time), _, _) => Ok(time),
-                (None, Some(failure), _) => Err(failure.message.clone()),
-                (None, None, true) => Err("connected, but the plug does not answer there".to_owned()),
-                (None, None, false) => Err(match way.path {
-                    Path::Local => "not found on this network so far".to_owned(),
-                    Path::Cloud => "not connected so far".to_owned(),
-                }),
-            },
+            outcome: way.round_trip(handle).ok_or_else(|| way.problem()),
         };
         self.ways.iter().map(report).collect()
+    }
+
+    /// That the thing did not say how it is, and what became of each way.
+    #[must_use]
+    pub fn unanswered(&self, alias: &str) -> Failure {
+        let ways: Vec<_> = self.ways.iter().map(Way::problem).collect();
+        Failure::new(Exit::Timeout, format!("{alias} does not answer: {}", ways.join("; and from elsewhere: ")))
+            .next("has it power, and is the router that it is joined to on? Its display tells where it stands")
     }
 
     /// Waits for whatever happens next.

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::report::{Report, of_ways, sentence};
-use crate::controller::exit::Failure;
+use crate::controller::exit::{Exit, Failure};
 use crate::controller::session::{Answer, Session, SessionError, accepted, within};
 use crate::proto::operation::Operation;
 
@@ -24,14 +24,19 @@ pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure
     let alias = bound.entry.alias.to_string();
 
     let session = &mut bound.session;
-    let answer = within(&alias, context.global.timeout, async {
+    let answered = within(&alias, context.global.timeout, async {
         match wish {
             Wish::Status => session.status().await,
             Wish::Set(on) => session.request(Operation::outlet(on)).await,
             Wish::Toggle => toggle(session).await,
         }
     })
-    .await?;
+    .await;
+    let answer = match answered {
+        // A question switches nothing: what helps is to know which way leads how far.
+        Err(failure) if wish == Wish::Status && failure.exit == Exit::Timeout => Err(session.unanswered(&alias)),
+        answered => answered,
+    }?;
     // Whatever the answer says, it is one.
     bound.answered()?;
     let answer = accepted(&alias, answer)?;

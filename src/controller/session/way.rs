@@ -121,6 +121,16 @@ impl Way {
         }
     }
 
+    /// Why no answer came by it.
+    pub(super) fn problem(&self) -> String {
+        match (&self.state, self.path) {
+            (State::Closed(failure), _) => failure.message.clone(),
+            (State::Open { .. }, _) => "connected, but the plug does not answer there".to_owned(),
+            (State::Opening(_), Path::Local) => "not found on this network so far".to_owned(),
+            (State::Opening(_), Path::Cloud) => "not connected so far".to_owned(),
+        }
+    }
+
     /// Sends if it is open; what does not leave now is sent again a second later.
     pub(super) fn publish(&mut self, topic: &str, handle: RequestHandle, payload: Vec<u8>, now: Micros) {
         let State::Open { link, .. } = &self.state else { return };
