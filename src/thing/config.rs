@@ -367,6 +367,12 @@ impl Config {
         self.in_runtime_dir(self.clock.path.as_ref(), "clock")
     }
 
+    /// The FIFO in which the simulated networks come and go.
+    #[must_use]
+    pub fn routers_path(&self) -> PathBuf {
+        self.in_runtime_dir(None, "routers")
+    }
+
     fn in_runtime_dir(&self, named: Option<&PathBuf>, name: &str) -> PathBuf {
         named.cloned().unwrap_or_else(|| self.runtime_dir.join(name))
     }

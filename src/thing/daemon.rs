@@ -27,7 +27,7 @@ use super::wall_clock::WallClockWatch;
 use super::wifi::{Wifi, WifiReport};
 use crate::mqtt::client::Delivery;
 use crate::mqtt::server::Qos;
-use crate::proto::action::{self, Action, Fault, JoinFailure, Screen, WifiEvent};
+use crate::proto::action::{self, Action, CloudFailure, Fault, JoinFailure, Screen, WifiEvent};
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::id::Boot;
 use crate::proto::port::Ports;
@@ -269,7 +269,13 @@ impl<'a> Daemon<'a> {
             }
             (WifiEvent::AccessPointUp, None) => WifiEvent::AccessPointFailed,
             (WifiEvent::Joined, None) => WifiEvent::JoinFailed(JoinFailure::Other),
-            (WifiEvent::AccessPointFailed | WifiEvent::JoinFailed(_) | WifiEvent::Lost, _) => event,
+            (WifiEvent::Lost, _) => {
+                // Who is connected has lost the thing, and would hold a place in vain.
+                self.leave_the_air();
+                self.server.leave_network();
+                event
+            }
+            (WifiEvent::AccessPointFailed | WifiEvent::JoinFailed(_), _) => event,
         };
         info!(?event, "radio");
         self.thing.handle_wifi(event, self.clock.now(), ports!(self));
@@ -372,7 +378,9 @@ impl<'a> Daemon<'a> {
     }
 
     fn leave_the_air(&mut self) {
-        self.clouds.stop();
+        for server in self.clouds.stop() {
+            self.thing.handle_cloud_down(server, CloudFailure::Lost);
+        }
         self.server.stop_listening();
         self.announcement = None;
     }

@@ -205,7 +205,7 @@ fn expect_no_core_dump(pid: u32) {
 #[tokio::test]
 async fn everything_in_the_runtime_folder_is_its_owners_alone() {
     let plug = Plug::unclaimed();
-    for name in ["display", "button", "radio.sock"] {
+    for name in ["display", "button", "radio.sock", "routers"] {
         assert_eq!(fs::metadata(plug.runtime().join(name)).expect("there").mode() & 0o7777, 0o600, "{name}");
     }
     // Whether the load has power is no secret, and for others it is only to be read.

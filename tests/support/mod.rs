@@ -219,6 +219,12 @@ driver = "simulated"
         writeln!(button, "{press}").expect("pressed");
     }
 
+    /// Switches the home router `on` or `off`.
+    pub fn router(&self, switched: &str) {
+        let mut routers = fs::OpenOptions::new().write(true).open(self.run("routers")).expect("the routers");
+        writeln!(routers, "{switched} {HOME_SSID}").expect("switched");
+    }
+
     /// Everything the daemon has logged.
     pub fn log_text(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()

@@ -10,6 +10,7 @@ mod backoff;
 mod keeper;
 mod setup;
 
+use std::mem;
 use std::thread;
 use std::time::Duration;
 
@@ -206,10 +207,12 @@ impl CloudLinks {
         Ok(())
     }
 
-    /// Closes the links: the home network is being left. No event of them comes any more.
-    pub fn stop(&mut self) {
+    /// Closes the links: the home network is being left. No event of them comes any more. Gives the
+    /// servers whose link was open.
+    pub fn stop(&mut self) -> Vec<ServerId> {
         self.at_work = None;
-        self.servers.iter_mut().for_each(|server| server.is_up = false);
+        let servers = self.servers.iter_mut().enumerate();
+        servers.filter_map(|(place, server)| mem::take(&mut server.is_up).then_some(ServerId(place))).collect()
     }
 
     /// Closes the links and gives the goodbyes this long.

@@ -124,8 +124,8 @@ async fn stopped_links_say_goodbye_and_nothing_more() {
         links.start().expect("a thread");
         let (mut session, _) = soon(listener.welcome()).await;
         assert_eq!(soon(links.next()).await, CloudEvent::Up { server: SERVER });
-        links.stop();
-        assert!(!links.is_up(SERVER));
+        assert_eq!(links.stop(), [SERVER]);
+        assert_eq!((links.is_up(SERVER), links.stop()), (false, Vec::new()));
         assert_eq!(soon(session.packet()).await, [0xe0, 0], "DISCONNECT");
         assert!(timeout(Duration::from_millis(50), links.next()).await.is_err(), "nothing happens");
     }

@@ -35,3 +35,7 @@ impl Default for Limits {
         }
     }
 }
+
+/// An MQTT 3.1.1 client may do without keep-alive; the kernel then finds out that it is gone.
+pub(super) const KEEP_IDLE: Duration = Duration::from_secs(120);
+pub(super) const USER_TIMEOUT_MS: u32 = 30_000;

@@ -40,6 +40,7 @@ use tracing::debug;
 use self::admission::{Admissions, Claim, KeyRing};
 use self::alarm::{Alarm, now};
 use self::connection::{Gate, Handshake, Place, Progress};
+use self::limits::{KEEP_IDLE, USER_TIMEOUT_MS};
 use self::rate::AcceptRate;
 use self::tls::Tls;
 use self::wake::WakeSet;
@@ -114,10 +115,21 @@ impl LocalServer {
         Ok(address)
     }
 
-    /// Takes no more connections. Sessions and handshakes go on.
+    /// Takes no more connections. Those that are open go on.
     pub fn stop_listening(&mut self) {
         self.listener = None;
         self.accept_after = None;
+    }
+
+    /// The network is gone: takes no more connections, and those that are open end like [`Self::close`].
+    pub fn leave_network(&mut self) {
+        self.stop_listening();
+        for index in 0..self.places.len() {
+            match &self.places[index].1 {
+                Place::Live(_) => self.close_place(index, CloseReason::Ended),
+                Place::Vacant | Place::Handshake(_) | Place::Lingering(_) => self.vacate(index),
+            }
+        }
     }
 
     /// Puts another list of admissions in force. Sessions whose admission is not in it any more, with the
@@ -170,13 +182,7 @@ impl LocalServer {
     /// Ends everything: no connection is taken, sessions are told good-bye and get what is queued for
     /// them, for as long as `within`.
     pub async fn shut_down(mut self, within: Duration) {
-        self.stop_listening();
-        for index in 0..self.places.len() {
-            match &self.places[index].1 {
-                Place::Live(_) => self.close_place(index, CloseReason::Ended),
-                Place::Vacant | Place::Handshake(_) | Place::Lingering(_) => self.vacate(index),
-            }
-        }
+        self.leave_network();
         let written = async {
             while self.places.iter().any(|(_, place)| matches!(place, Place::Live(_))) {
                 self.next_or_idle().await;
@@ -548,6 +554,3 @@ const BACKLOG: u32 = 64;
 const ACCEPTS_AT_ONCE: usize = 8;
 /// How long no connection is taken after accept has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-/// An MQTT 3.1.1 client may do without keep-alive; the kernel then finds out that it is gone.
-const KEEP_IDLE: Duration = Duration::from_secs(120);
-const USER_TIMEOUT_MS: u32 = 30_000;

@@ -49,7 +49,9 @@ impl Wifi {
     /// When the radio, or the socket that stands for it, cannot be opened.
     pub fn open(config: &Config) -> io::Result<Self> {
         match config.wifi.driver {
-            WifiDriverName::Simulated => SimulatedRadio::open(&config.radio_path(), &config.wifi).map(Self::Simulated),
+            WifiDriverName::Simulated => {
+                SimulatedRadio::open(&config.radio_path(), &config.routers_path(), &config.wifi).map(Self::Simulated)
+            }
         }
     }
 
@@ -67,7 +69,8 @@ impl Wifi {
         }
     }
 
-    /// Closes the access point and joins a network; reports `Joined` or `JoinFailed`, and `Lost` later.
+    /// Closes the access point and joins a network; reports `Joined` or `JoinFailed`. A network that goes
+    /// away later is reported `Lost`, and `Joined` when it is back.
     pub fn join(&mut self, network: &HomeNetwork) {
         match self {
             Self::Simulated(radio) => radio.join(network),

@@ -1,5 +1,6 @@
 //! A radio that is a Unix socket: stations join its access point by [`crate::radio`], and the
-//! networks of the configuration are what it finds on the air.
+//! networks of the configuration are what it finds on the air, until a line in the FIFO beside it says
+//! that one of them is gone: `off NAME`, and `on NAME` when it is back.
 //!
 //! Its stations are strangers: each gets one line, a time limit and one of a few places.
 
@@ -20,9 +21,10 @@ use crate::proto::action::{JoinFailure, WifiEvent};
 use crate::proto::operation::result::NetworkItem;
 use crate::proto::passcode::Passcode;
 use crate::proto::secret::SecretString;
-use crate::proto::wifi::HomeNetwork;
+use crate::proto::wifi::{HomeNetwork, Ssid};
 use crate::radio::{Association, LINE_TIMEOUT, Refusal, Verdict, read_line, write_line};
 use crate::thing::config::{NetworkConfig, WifiConfig};
+use crate::thing::fifo::Fifo;
 
 /// Stations that are asking at the same time; further ones wait.
 const MAX_STATIONS: usize = 8;
@@ -34,10 +36,12 @@ pub struct SimulatedRadio {
     address: IpAddr,
     join_delay: Duration,
     networks: Vec<NetworkConfig>,
+    /// The names of those that are not on the air now.
+    off: Vec<Ssid>,
+    routers: Fifo,
     air: watch::Sender<Option<AccessPoint>>,
     stations: AbortHandle,
-    /// What to report, and when.
-    pending: Option<(Instant, WifiReport)>,
+    order: Order,
 }
 
 #[derive(Debug)]
@@ -47,17 +51,32 @@ struct AccessPoint {
     address: IpAddr,
 }
 
+/// What the radio was told last, and how far it has come.
+#[derive(Debug, Clone)]
+enum Order {
+    /// There is nothing to report.
+    Rest,
+    /// The access point is open, which was not reported yet.
+    AccessPoint,
+    /// It will know then whether the network takes it.
+    Join { network: HomeNetwork, until: Instant },
+    /// It is there.
+    Stay { network: HomeNetwork },
+    /// It was there; as soon as the network is back, so is the radio.
+    Search { network: HomeNetwork },
+}
+
 impl SimulatedRadio {
-    /// Opens the socket, inside a tokio runtime.
+    /// Opens the socket, and the FIFO in which routers come and go, inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, or something that is no socket stands in its place.
-    pub fn open(path: &Path, config: &WifiConfig) -> io::Result<Self> {
-        Self::open_with_limit(path, config, LINE_TIMEOUT)
+    /// When one of them cannot be opened, or something else stands in its place.
+    pub fn open(path: &Path, routers: &Path, config: &WifiConfig) -> io::Result<Self> {
+        Self::open_with_limit(path, routers, config, LINE_TIMEOUT)
     }
 
-    fn open_with_limit(path: &Path, config: &WifiConfig, limit: Duration) -> io::Result<Self> {
+    fn open_with_limit(path: &Path, routers: &Path, config: &WifiConfig, limit: Duration) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
             // Left behind by a daemon that was killed.
@@ -65,6 +84,7 @@ impl SimulatedRadio {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+        let routers = Fifo::open(routers)?;
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         let (air, on_air) = watch::channel(None);
@@ -74,9 +94,11 @@ impl SimulatedRadio {
             address: config.ap_address,
             join_delay: config.join_delay(),
             networks: config.networks.clone(),
+            off: Vec::new(),
+            routers,
             air,
             stations,
-            pending: None,
+            order: Order::Rest,
         })
     }
 
@@ -87,28 +109,19 @@ impl SimulatedRadio {
             passphrase: SecretString::new(passphrase.expose().to_owned()),
             address: self.address,
         }));
-        self.report(Duration::ZERO, WifiEvent::AccessPointUp, Some(self.address));
+        self.order = Order::AccessPoint;
     }
 
     /// See [`super::Wifi::close`].
     pub fn close(&mut self) {
         self.air.send_replace(None);
-        self.pending = None;
+        self.order = Order::Rest;
     }
 
     /// See [`super::Wifi::join`].
     pub fn join(&mut self, network: &HomeNetwork) {
         self.air.send_replace(None);
-        let mut named = self.networks.iter().filter(|known| known.ssid == network.ssid).peekable();
-        let (event, address) = if named.peek().is_none() {
-            (WifiEvent::JoinFailed(JoinFailure::NotFound), None)
-        } else {
-            match named.find(|known| known.passphrase == network.psk) {
-                Some(known) => (WifiEvent::Joined, Some(known.address)),
-                None => (WifiEvent::JoinFailed(JoinFailure::WrongPassword), None),
-            }
-        };
-        self.report(self.join_delay, event, address);
+        self.order = Order::Join { network: network.clone(), until: Instant::now() + self.join_delay };
     }
 
     /// The networks of the configuration, all as strong as can be.
@@ -119,14 +132,85 @@ impl SimulatedRadio {
 
     /// See [`super::Wifi::next`].
     pub async fn next(&mut self) -> WifiReport {
-        let Some((when, report)) = self.pending else { return std::future::pending().await };
-        sleep_until(when).await;
-        self.pending = None;
-        report
+        loop {
+            let due = match &self.order {
+                Order::AccessPoint => Some(Instant::now()),
+                Order::Join { until, .. } => Some(*until),
+                Order::Rest | Order::Stay { .. } | Order::Search { .. } => None,
+            };
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let report = tokio::select! {
+                () = due => self.come_to_its_end(),
+                line = self.routers.next_line() => self.handle_router(&line),
+            };
+            if let Some(report) = report {
+                return report;
+            }
+        }
     }
 
-    fn report(&mut self, delay: Duration, event: WifiEvent, address: Option<IpAddr>) {
-        self.pending = Some((Instant::now() + delay, WifiReport { event, address }));
+    /// The order was carried out, as well as it can be.
+    fn come_to_its_end(&mut self) -> Option<WifiReport> {
+        match std::mem::replace(&mut self.order, Order::Rest) {
+            Order::AccessPoint => Some(WifiReport { event: WifiEvent::AccessPointUp, address: Some(self.address) }),
+            Order::Join { network, .. } => Some(match self.associate(&network) {
+                Ok(address) => {
+                    self.order = Order::Stay { network };
+                    WifiReport { event: WifiEvent::Joined, address: Some(address) }
+                }
+                Err(failure) => WifiReport { event: WifiEvent::JoinFailed(failure), address: None },
+            }),
+            order @ (Order::Rest | Order::Stay { .. } | Order::Search { .. }) => {
+                self.order = order;
+                None
+            }
+        }
+    }
+
+    /// The thing's address in the network, if that takes it.
+    fn associate(&self, network: &HomeNetwork) -> Result<IpAddr, JoinFailure> {
+        let on_air = |known: &&NetworkConfig| known.ssid == network.ssid && !self.off.contains(&known.ssid);
+        let mut named = self.networks.iter().filter(on_air).peekable();
+        if named.peek().is_none() {
+            return Err(JoinFailure::NotFound);
+        }
+        named.find(|known| known.passphrase == network.psk).map(|known| known.address).ok_or(JoinFailure::WrongPassword)
+    }
+
+    /// A router was switched off or on: `off NAME`, `on NAME`.
+    fn handle_router(&mut self, line: &[u8]) -> Option<WifiReport> {
+        let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        let (switched, name) = line.split_at(space);
+        let known = self.networks.iter().map(|known| &known.ssid).find(|ssid| ssid.as_bytes() == name.trim_ascii());
+        let Some(ssid) = known.cloned().filter(|_| matches!(switched, b"on" | b"off")) else {
+            tracing::debug!("a line that switches no router");
+            return None;
+        };
+        self.off.retain(|off| *off != ssid);
+        match switched {
+            b"off" => {
+                self.off.push(ssid.clone());
+                if let Order::Stay { network } = &self.order
+                    && network.ssid == ssid
+                {
+                    self.order = Order::Search { network: network.clone() };
+                    return Some(WifiReport { event: WifiEvent::Lost, address: None });
+                }
+            }
+            _ => {
+                if let Order::Search { network } = &self.order
+                    && network.ssid == ssid
+                {
+                    self.order = Order::Join { network: network.clone(), until: Instant::now() + self.join_delay };
+                }
+            }
+        }
+        None
     }
 }
 
@@ -211,7 +295,8 @@ mod tests {
             }],
             ..WifiConfig::default()
         };
-        (SimulatedRadio::open_with_limit(&path, &config, limit).expect("opens"), path)
+        let routers = dir.path().join("routers");
+        (SimulatedRadio::open_with_limit(&path, &routers, &config, limit).expect("opens"), path)
     }
 
     fn passcode() -> Passcode {
@@ -272,6 +357,55 @@ mod tests {
         let (mut radio, _) = radio(&dir);
         radio.join(&home("Zuhause", "correct horse"));
         radio.open_access_point("SecT-4F7K", &passcode());
+        assert_eq!(radio.next().await.event, WifiEvent::AccessPointUp);
+        assert!(timeout(Duration::from_millis(40), radio.next()).await.is_err());
+    }
+
+    fn router(dir: &tempfile::TempDir, line: &str) {
+        fs::write(dir.path().join("routers"), format!("{line}\n")).expect("written");
+    }
+
+    const JOINED: WifiReport = WifiReport { event: WifiEvent::Joined, address: Some(HOME_ADDRESS) };
+    const LOST: WifiReport = WifiReport { event: WifiEvent::Lost, address: None };
+    const NOT_FOUND: WifiReport = WifiReport { event: WifiEvent::JoinFailed(JoinFailure::NotFound), address: None };
+
+    #[tokio::test]
+    async fn a_network_that_goes_away_is_reported_lost_and_joined_again_when_it_is_back() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut radio, _) = radio(&dir);
+        radio.join(&home("Zuhause", "correct horse"));
+        assert_eq!(radio.next().await, JOINED);
+        for _ in 0..2 {
+            // What is no such line, and another router, are nothing to this network.
+            for line in ["off Nirgends", "off", "", "offZuhause", "gone Zuhause", "on Zuhause", "off Zuhause"] {
+                router(&dir, line);
+            }
+            assert_eq!(radio.next().await, LOST);
+            router(&dir, "off Zuhause");
+            assert!(timeout(Duration::from_millis(40), radio.next()).await.is_err(), "once is enough");
+            router(&dir, "on Zuhause");
+            assert_eq!(radio.next().await, JOINED);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_network_that_is_off_is_not_found_and_keeps_no_other_order_up() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut radio, _) = radio(&dir);
+        router(&dir, "off Zuhause");
+        // The radio listens only while it is asked.
+        assert!(timeout(Duration::from_millis(40), radio.next()).await.is_err());
+        radio.join(&home("Zuhause", "correct horse"));
+        assert_eq!(radio.next().await, NOT_FOUND);
+        router(&dir, "on Zuhause");
+        assert!(timeout(Duration::from_millis(40), radio.next()).await.is_err(), "it was told no more than that");
+        radio.join(&home("Zuhause", "correct horse"));
+        assert_eq!(radio.next().await, JOINED);
+        router(&dir, "off Zuhause");
+        assert_eq!(radio.next().await, LOST);
+        // A newer order ends the search.
+        radio.open_access_point("SecT-4F7K", &passcode());
+        router(&dir, "on Zuhause");
         assert_eq!(radio.next().await.event, WifiEvent::AccessPointUp);
         assert!(timeout(Duration::from_millis(40), radio.next()).await.is_err());
     }
