@@ -119,7 +119,7 @@ impl CloudState {
             "wrong-name" => "the server shows it a certificate for another name",
             "wrong-authority" => "the server shows it a certificate of another authority",
             "tls" => "its TLS handshake with the server fails",
-            "refused" => "the server refuses its device certificate",
+            "refused" => "the server refuses its device certificate, its login or its list",
             "lost" => "it has lost the connection and tries again",
             other => other,
         })

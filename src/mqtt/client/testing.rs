@@ -230,10 +230,20 @@ impl Session {
 
     /// Takes a SUBSCRIBE to one topic, and gives the topic.
     pub(crate) async fn grant(&mut self) -> String {
+        self.answer_subscription(true).await
+    }
+
+    /// Refuses a SUBSCRIBE to one topic, and gives the topic.
+    pub(crate) async fn refuse(&mut self) -> String {
+        self.answer_subscription(false).await
+    }
+
+    async fn answer_subscription(&mut self, grants: bool) -> String {
         let packet = self.packet().await;
         assert_eq!(packet[0], 0x82, "SUBSCRIBE");
         let topic = packet[6..packet.len() - 1].to_vec();
-        self.send(&[0x90, 3, packet[2], packet[3], packet[packet.len() - 1]]).await;
+        let answer = if grants { packet[packet.len() - 1] } else { 0x80 };
+        self.send(&[0x90, 3, packet[2], packet[3], answer]).await;
         String::from_utf8(topic).expect("UTF-8")
     }
 

@@ -33,6 +33,8 @@ pub(super) enum Command {
 pub(super) struct Keeper {
     pub(super) server: ServerId,
     pub(super) destination: CloudDestination,
+    /// The topic on which the server answers: a link that cannot hear them is none.
+    pub(super) answers: String,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) events: mpsc::Sender<CloudEvent>,
 }
@@ -48,36 +50,29 @@ impl Keeper {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Dismissed> {
         let mut backoff = Backoff::new();
-        let mut told = None;
+        let mut diary = Diary::default();
         loop {
             let opened = tokio::select! {
                 opened = Link::open_cloud(&self.destination, PATIENCE) => opened,
                 () = dismissed(&mut self.commands) => return Err(Dismissed),
             };
+            let host = &self.destination.host;
             let reason = match opened {
                 Ok(link) => {
-                    info!(server = self.destination.host, "cloud server reached");
+                    diary.reached(host);
                     self.tell(CloudEvent::Up { server: self.server }).await?;
                     let since = Instant::now();
-                    let reason = self.serve(link).await?;
+                    let (reason, error) = self.serve(link).await?;
                     if since.elapsed() >= STABLE {
                         backoff.reset();
+                        diary = Diary::default();
                     }
-                    told = None;
+                    diary.failed(&self.destination.host, reason, &error);
                     reason
                 }
                 Err(error) => {
                     let reason = failure(&error);
-                    let host = &self.destination.host;
-                    // Once for each kind: a server may be away for days.
-                    match reason {
-                        _ if told == Some(reason) => debug!(server = host, %error, "no cloud link"),
-                        CloudFailure::WrongName | CloudFailure::WrongAuthority | CloudFailure::Refused => {
-                            warn!(server = host, %error, "no cloud link");
-                        }
-                        _ => info!(server = host, %error, "no cloud link"),
-                    }
-                    told = Some(reason);
+                    diary.failed(host, reason, &error);
                     reason
                 }
             };
@@ -90,8 +85,8 @@ impl Keeper {
         }
     }
 
-    /// Passes on what comes and what is asked for, until the link is lost.
-    async fn serve(&mut self, mut link: Link) -> Result<CloudFailure, Dismissed> {
+    /// Passes on what comes and what is asked for, until the link is lost or worth nothing.
+    async fn serve(&mut self, mut link: Link) -> Result<(CloudFailure, String), Dismissed> {
         let mut allowance = Allowance::full();
         loop {
             tokio::select! {
@@ -107,11 +102,12 @@ impl Keeper {
                             let Ok(topic) = String::from_utf8(publication.topic) else { continue };
                             CloudEvent::Message { server, topic, payload: publication.payload }
                         }
-                        Ok(Happening::Subscribed { topic, granted }) => CloudEvent::Subscribed { server, topic, granted },
-                        Err(error) => {
-                            info!(server = self.destination.host, %error, "cloud link lost");
-                            return Ok(CloudFailure::Lost);
+                        Ok(Happening::Subscribed { topic, granted: false }) if topic == self.answers => {
+                            link.close().await;
+                            return Ok((CloudFailure::Refused, "it does not let the thing hear its answers".to_owned()));
                         }
+                        Ok(Happening::Subscribed { topic, granted }) => CloudEvent::Subscribed { server, topic, granted },
+                        Err(error) => return Ok((CloudFailure::Lost, error.to_string())),
                     };
                     self.tell(event).await?;
                 }
@@ -136,6 +132,47 @@ impl Keeper {
 
     async fn tell(&self, event: CloudEvent) -> Result<(), Dismissed> {
         self.events.send(event).await.map_err(|_| Dismissed)
+    }
+}
+
+/// What was logged since a link lasted: each news once, for a server may be away for days, or take every
+/// link and drop it again.
+#[derive(Debug, Default)]
+struct Diary(Vec<News>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    Reached,
+    Failed(CloudFailure),
+}
+
+impl Diary {
+    fn reached(&mut self, host: &str) {
+        if self.is_news(News::Reached) {
+            info!(server = host, "cloud server reached");
+        } else {
+            debug!(server = host, "cloud server reached");
+        }
+    }
+
+    fn failed(&mut self, host: &str, reason: CloudFailure, error: &dyn std::fmt::Display) {
+        match (self.is_news(News::Failed(reason)), reason) {
+            (false, _) => debug!(server = host, %error, "no cloud link"),
+            (true, CloudFailure::WrongName | CloudFailure::WrongAuthority | CloudFailure::Refused) => {
+                warn!(server = host, %error, "no cloud link");
+            }
+            (true, CloudFailure::Dns | CloudFailure::Unreachable | CloudFailure::Tls | CloudFailure::Lost) => {
+                info!(server = host, %error, "no cloud link");
+            }
+        }
+    }
+
+    fn is_news(&mut self, news: News) -> bool {
+        let is_news = !self.0.contains(&news);
+        if is_news {
+            self.0.push(news);
+        }
+        is_news
     }
 }
 

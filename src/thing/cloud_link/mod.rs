@@ -27,6 +27,7 @@ use crate::mqtt::client::{CheckDates, CloudDestination, CloudError, CloudLogin, 
 use crate::proto::action::{CloudFailure, ServerId};
 use crate::proto::id::ThingId;
 use crate::proto::pairing::message::CloudServer;
+use crate::proto::registration::down_topic;
 use crate::thing::config::Config;
 use crate::thing::config::cloud::CloudConfig;
 
@@ -56,7 +57,7 @@ pub enum CloudEvent {
         server: ServerId,
         /// Which topic.
         topic: String,
-        /// Whether the server took it.
+        /// Whether the server took it. The topic of its own answers was taken: else the link is given up.
         granted: bool,
     },
     /// A message came. Whoever runs the server can have made it up.
@@ -102,6 +103,8 @@ fn failure(error: &CloudError) -> CloudFailure {
 #[derive(Debug)]
 pub struct CloudLinks {
     servers: Vec<Server>,
+    /// The topic on which they answer.
+    answers: String,
     at_work: Option<AtWork>,
 }
 
@@ -148,13 +151,14 @@ impl CloudLinks {
             let for_controllers = CloudServer { host: cloud.host.clone(), port: cloud.controller_port, pin };
             Ok(Server { destination, for_controllers, is_up: false })
         };
-        Ok(Self { servers: config.cloud.iter().map(server).collect::<Result<_, _>>()?, at_work: None })
+        let servers = config.cloud.iter().map(server).collect::<Result<_, _>>()?;
+        Ok(Self { servers, answers: down_topic(thing), at_work: None })
     }
 
     /// No cloud server at all.
     #[must_use]
     pub const fn none() -> Self {
-        Self { servers: Vec::new(), at_work: None }
+        Self { servers: Vec::new(), answers: String::new(), at_work: None }
     }
 
     /// What controllers are told about the servers when they are bound, by [`ServerId`].
@@ -191,7 +195,8 @@ impl CloudLinks {
             .map(|(place, server)| {
                 let (sender, commands) = mpsc::channel(COMMANDS);
                 let (destination, events) = (server.destination.clone(), events_in.clone());
-                (sender, Keeper { server: ServerId(place), destination, commands, events })
+                let answers = self.answers.clone();
+                (sender, Keeper { server: ServerId(place), destination, answers, commands, events })
             })
             .unzip();
         let (is_over, over) = oneshot::channel();

@@ -116,6 +116,28 @@ async fn a_link_carries_messages_both_ways_and_comes_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_server_that_lets_nobody_hear_its_answers_is_left_and_tried_again() {
+    let factory = Factory::new();
+    let listener = factory.listener().await;
+    let mut links = factory.links(listener.address());
+    links.start().expect("a thread");
+    let answers = down_topic(&factory.thing);
+    for _ in 0..2 {
+        let (mut session, _) = soon(listener.welcome()).await;
+        assert_eq!(soon(links.next()).await, CloudEvent::Up { server: SERVER });
+        // Without a controller's topic the link is worth something all the same.
+        assert!(links.subscribe(SERVER, "s/1/c", Delivery::AtLeastOnce));
+        assert_eq!(soon(session.refuse()).await, "s/1/c");
+        let refused = CloudEvent::Subscribed { server: SERVER, topic: "s/1/c".to_owned(), granted: false };
+        assert_eq!(soon(links.next()).await, refused);
+        assert!(links.subscribe(SERVER, &answers, Delivery::AtLeastOnce));
+        assert_eq!(soon(session.refuse()).await, answers);
+        assert_eq!(soon(links.next()).await, CloudEvent::Down { server: SERVER, reason: CloudFailure::Refused });
+        assert_eq!(soon(session.packet()).await, [0xe0, 0], "DISCONNECT");
+    }
+}
+
+#[tokio::test]
 async fn stopped_links_say_goodbye_and_nothing_more() {
     let factory = Factory::new();
     let listener = factory.listener().await;
