@@ -185,13 +185,27 @@ impl Listener {
 
     /// The next session, after its handshake.
     pub(crate) async fn accept(&self) -> std::io::Result<Session> {
-        let (tcp, _) = self.tcp.accept().await?;
+        self.greet(self.arrival().await).await
+    }
+
+    /// The next connection, before its handshake.
+    pub(crate) async fn arrival(&self) -> TcpStream {
+        self.tcp.accept().await.expect("loopback").0
+    }
+
+    async fn greet(&self, tcp: TcpStream) -> std::io::Result<Session> {
         Ok(Session(self.acceptor.accept(tcp).await?))
     }
 
     /// The next session, whose CONNECT has been answered well; and that CONNECT.
     pub(crate) async fn welcome(&self) -> (Session, Vec<u8>) {
-        let mut session = self.accept().await.expect("a handshake");
+        let arrival = self.arrival().await;
+        self.log_in(arrival).await
+    }
+
+    /// The session of a connection whose CONNECT is answered well; and that CONNECT.
+    pub(crate) async fn log_in(&self, tcp: TcpStream) -> (Session, Vec<u8>) {
+        let mut session = self.greet(tcp).await.expect("a handshake");
         let connect = session.packet().await;
         assert_eq!(connect.first(), Some(&0x10), "CONNECT");
         session.send(&[0x20, 2, 0, 0]).await;

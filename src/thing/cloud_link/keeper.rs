@@ -210,6 +210,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_that_is_away_for_days_or_comes_and_goes_is_a_few_lines_of_log() {
+        let mut diary = Diary::default();
+        let mut lines = 0;
+        for _ in 0..10_000 {
+            for reason in [CloudFailure::Dns, CloudFailure::Unreachable, CloudFailure::Refused, CloudFailure::Lost] {
+                lines += usize::from(diary.is_news(News::Failed(reason)));
+                lines += usize::from(diary.is_news(News::Reached));
+            }
+        }
+        assert_eq!(lines, 5, "each of four failures, and that it was reached");
+    }
+
+    #[test]
     fn a_flood_is_thinned_out_and_a_household_is_not() {
         let mut allowance = Allowance::full();
         let start = allowance.at;

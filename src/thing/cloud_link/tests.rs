@@ -253,3 +253,74 @@ fn wake_ups(name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("Linux");
     line.trim().parse().expect("a number")
 }
+
+/// A keeper on the clock of the test, and the other ends of its channels.
+fn keeper(factory: &Factory, address: SocketAddr) -> (Keeper, mpsc::Sender<Command>, mpsc::Receiver<CloudEvent>) {
+    let destination = factory.links(address).servers[SERVER.0].destination.clone();
+    let (commands_in, commands) = mpsc::channel(COMMANDS);
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let answers = down_topic(&factory.thing);
+    (Keeper { server: SERVER, destination, answers, commands, events: events_in }, commands_in, events)
+}
+
+/// Waits for the next attempt on the test's clock; what comes over the network then takes real time.
+async fn first_words(
+    listener: &Listener,
+    events: &mut mpsc::Receiver<CloudEvent>,
+) -> (crate::mqtt::client::testing::Session, Option<CloudEvent>) {
+    let arrival = listener.arrival().await;
+    tokio::time::resume();
+    let ((session, _), event) = tokio::join!(listener.log_in(arrival), events.recv());
+    (session, event)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_away_for_a_day_costs_little_and_is_back_within_five_minutes() {
+    let factory = Factory::new();
+    let address = nowhere().await;
+    let (keeper, _commands, mut events) = keeper(&factory, address);
+    let kept = tokio::spawn(keeper.keep());
+
+    let (start, day) = (tokio::time::Instant::now(), 24 * HOUR);
+    let (mut attempts, mut longest, mut last) = (0, Duration::ZERO, start);
+    while start.elapsed() < day {
+        let unreachable = CloudEvent::Down { server: SERVER, reason: CloudFailure::Unreachable };
+        assert_eq!(events.recv().await, Some(unreachable));
+        (attempts, longest) = (attempts + 1, longest.max(last.elapsed()));
+        last = tokio::time::Instant::now();
+    }
+    // One for each 150 s on average: 582, with a deviation of 14; ten of these are room enough. Whoever
+    // tried each second would come 86,400 times.
+    assert!((440..=725).contains(&attempts), "{attempts} attempts");
+    assert!(longest <= Duration::from_secs(301), "{longest:?}");
+
+    let listener =
+        Listener::on(address, &factory.cloud.server(|_| {}), &factory.cloud, Some(&factory.manufacturer)).await;
+    let back = tokio::time::Instant::now();
+    let (session, event) = first_words(&listener, &mut events).await;
+    assert_eq!(event, Some(CloudEvent::Up { server: SERVER }));
+    assert!(back.elapsed() <= Duration::from_secs(301), "{:?}", back.elapsed());
+    drop(session);
+    kept.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_drops_every_link_is_no_more_often_tried() {
+    let factory = Factory::new();
+    let listener = factory.listener().await;
+    let (keeper, _commands, mut events) = keeper(&factory, listener.address());
+    let kept = tokio::spawn(keeper.keep());
+    let start = tokio::time::Instant::now();
+    let mut links = 0;
+    while start.elapsed() < 2 * HOUR {
+        let (session, event) = first_words(&listener, &mut events).await;
+        assert_eq!(event, Some(CloudEvent::Up { server: SERVER }));
+        session.close().await;
+        assert_eq!(events.recv().await, Some(CloudEvent::Down { server: SERVER, reason: CloudFailure::Lost }));
+        tokio::time::pause();
+        links += 1;
+    }
+    // 8 while the waits grow, then one for each 150 s.
+    assert!((25..=90).contains(&links), "{links} links");
+    kept.abort();
+}

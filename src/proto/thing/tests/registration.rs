@@ -219,3 +219,30 @@ fn a_thing_that_nobody_owns_registers_nothing() {
     assert_eq!(bench.hear_cloud("s/x/c", b"x"), Verdict::Dropped(Dropped::ForeignTopic));
     assert_eq!(bench.actions(), []);
 }
+
+#[test]
+fn a_cloud_server_that_is_away_for_a_day_moves_nothing_at_home() {
+    let (mut bench, mut hand) = one_owner();
+    bench.confirm_registration();
+    // One attempt for each two and a half minutes.
+    for attempt in 0..576_u32 {
+        bench.wait(150_000_000);
+        bench.thing.handle_cloud_down(SERVER, CloudFailure::Unreachable);
+        assert_eq!(
+            (bench.actions(), bench.thing.poll_timeout()),
+            (Vec::new(), None),
+            "nothing to do, nothing to wait for"
+        );
+        if attempt % 24 == 0 {
+            let on = attempt % 48 == 0;
+            let command = hand.command(on, bench.now);
+            assert_eq!(bench.publish(SESSION, &hand.topic(), &command), Verdict::Answered(ReturnCode::Ok));
+            assert_eq!(bench.published().len(), 1, "the answer at home alone");
+        }
+    }
+    // Switched 24 times, each time because somebody said so.
+    assert_eq!(bench.outlet.switched.len(), 24);
+    assert_eq!(bench.cloud_state(), CloudState::Down(CloudFailure::Unreachable));
+    bench.confirm_registration();
+    assert_eq!(bench.cloud_state(), CloudState::Registered);
+}
