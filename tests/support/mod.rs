@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "a failing test shows the log")]
 
 pub mod cloud;
+pub mod impostor;
 pub mod line;
 pub mod pki;
 
