@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use super::provision;
+use crate::proto::id::ThingId;
 
 /// The cloud server of SecT: carries sealed messages between plugs and their owners, and reads none.
 #[derive(Debug, Parser)]
@@ -30,6 +31,32 @@ pub enum Command {
     },
     /// Make authorities, server certificates and device certificates
     Provision(provision::Args),
+    /// The registrations of a server that is stopped.
+    #[command(flatten)]
+    Things(Things),
+}
+
+/// What can be done with the registrations while the server is stopped.
+#[derive(Debug, Subcommand)]
+pub enum Things {
+    /// List the plugs that have registered, and which are marked as cloned; the server must be stopped
+    List {
+        /// Answer in JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget a plug's registration, its generation and its mark: it can register anew; the server must be stopped
+    Forget {
+        /// The plug's id
+        #[arg(value_name = "THING_ID")]
+        thing: ThingId,
+    },
+    /// Take the mark of a clone from a plug; the server must be stopped
+    Unmark {
+        /// The plug's id
+        #[arg(value_name = "THING_ID")]
+        thing: ThingId,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -38,6 +65,7 @@ Examples:
   sect-cloud run --config ./sect-cloud.toml          run with other settings
   sect-cloud check-config ./sect-cloud.toml          look for mistakes in them
   SECT_LOG=debug sect-cloud run                      log more
+  sect-cloud list                                    the plugs of a server that is stopped
   curl http://127.0.0.1:9464/metrics                 what it counts, for Prometheus
 
 Plugs come to port 8883 with the certificate of their manufacturer, controllers to port 8884.";

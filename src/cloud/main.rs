@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 use super::args::{Args, Command};
 use super::config::{Config, ConfigError};
-use super::{daemon, log, provision, tls};
+use super::{daemon, log, operator, provision, tls};
 use crate::core_dump;
 
 /// Reads the command line, does what it says and gives the exit status: 0, or 1 after an error, or 2
@@ -31,6 +31,10 @@ pub fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Ok(Err(error)) => fail(&error, 2),
+            Err(error) => fail(&error, 2),
+        },
+        Some(Command::Things(asked)) => match load() {
+            Ok(config) => operator::run(&config, asked).map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS),
             Err(error) => fail(&error, 2),
         },
         Some(Command::Run) | None => run(load()),

@@ -16,6 +16,7 @@ pub mod log;
 mod mailbox;
 mod main;
 mod metrics;
+mod operator;
 mod places;
 pub mod provision;
 mod registrar;

@@ -77,6 +77,36 @@ impl Store {
         Ok((Self(database), records))
     }
 
+    /// Opens the store of a server that has run in `folder`; makes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn open_existing(folder: &Path) -> Result<(Self, Vec<Change>), StoreError> {
+        let path = folder.join(DATABASE);
+        match fs::metadata(&path) {
+            Ok(_) => Self::open(folder),
+            Err(source) => Err(StoreError::Folder { path, source }),
+        }
+    }
+
+    /// Forgets a thing: its list, its reservations, its generation and its mark.
+    ///
+    /// # Errors
+    ///
+    /// When the database refuses; nothing has changed then.
+    pub fn forget(&mut self, thing: &ThingId) -> rusqlite::Result<()> {
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for table in [
+            "DELETE FROM entry WHERE thing = ?1",
+            "DELETE FROM reservation WHERE thing = ?1",
+            "DELETE FROM thing WHERE id = ?1",
+        ] {
+            transaction.execute(table, [thing.as_bytes()])?;
+        }
+        transaction.commit()
+    }
+
     /// As on a disk that is full.
     #[cfg(test)]
     pub(super) fn fail_from_now_on(&mut self) {

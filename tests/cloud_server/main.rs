@@ -8,6 +8,7 @@ mod client;
 mod crowd;
 mod isolation;
 mod mosquitto;
+mod operator;
 #[path = "../support/pki.rs"]
 #[allow(dead_code, reason = "each test crate uses its own part of it")]
 mod pki;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::isolation::{A, B, c, entry, t, token, user};
 use super::server::{SOON, Server};
 
-fn ok(generation: u64, refused: &[u32]) -> String {
+pub fn ok(generation: u64, refused: &[u32]) -> String {
     let refused: Vec<_> = refused.iter().map(|&n| format!("\"{}\"", token(n))).collect();
     format!(r#"{{"v":1,"t":"reg.ok","gen":{generation},"refused":[{}]}}"#, refused.join(","))
 }
 
-fn stale(generation: u64, of: u64) -> String {
+pub fn stale(generation: u64, of: u64) -> String {
     format!(r#"{{"v":1,"t":"reg.err","gen":{generation},"of":{of},"rc":1}}"#)
 }
 
