@@ -87,6 +87,30 @@ fn at_home_a_cloud_server_that_is_away_is_not_waited_for() {
 }
 
 #[test]
+fn the_cloud_server_does_not_hear_of_a_controller_whose_command_is_answered_at_home() {
+    let cloud = Cloud::running();
+    let (plug, ana) = registered(&cloud);
+    let home = plug.home().to_string();
+    // Each connection ends with a line.
+    let connections = || cloud.log_text().matches("visitor=Controller").count();
+    let mut unheard = 0;
+    for on in [true, false, true, false] {
+        let before = connections();
+        let (code, answer, complaint) = json(&ana, &["--address", &home, if on { "on" } else { "off" }]);
+        assert_eq!((code, &answer["path"]), (0, &"local".into()), "{complaint}");
+        std::thread::sleep(Duration::from_millis(100));
+        unheard += usize::from(connections() == before);
+    }
+    // A machine that is busy may not be home in a quarter of a second.
+    assert!(unheard >= 2, "{unheard} of 4 commands were no business of the server's");
+    // A status asks by both, and where home does not answer at all, nothing is waited for.
+    let before = connections();
+    assert_eq!(json(&ana, &["--address", &home, "status"]).1["paths"][1]["answered"], true);
+    wait_for("the server to have heard", || (connections() > before).then_some(()));
+    assert_eq!(json(&ana, &[ELSEWHERE[0], ELSEWHERE[1], "on"]).1["path"], "cloud");
+}
+
+#[test]
 fn a_watch_goes_on_by_the_path_that_is_left() {
     let mut cloud = Cloud::running();
     let (plug, ana) = registered(&cloud);

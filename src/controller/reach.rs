@@ -57,6 +57,14 @@ pub struct Search {
     pub ways: Ways,
 }
 
+impl Search {
+    /// Whether there is an address to try at once.
+    #[must_use]
+    pub fn has_address(&self, thing: &ThingId) -> bool {
+        self.address.is_some() || self.addresses.last(thing).is_some()
+    }
+}
+
 /// By which ways a thing is to be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ways {

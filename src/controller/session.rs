@@ -1,7 +1,7 @@
-//! One bound thing, asked by all ways at once (SecT STEP 12-15): the machine decides, this moves the
-//! bytes and waits.
+//! One bound thing, asked by all ways (SecT STEP 12-15): the machine decides, this moves the bytes and
+//! waits.
 //!
-//! The same bytes go out on each way as soon as it is open, and the first answer completes a request; the
+//! The home network has a short start where the thing has an address there. The same bytes go out on each way as soon as it is open, and the first answer completes a request; the
 //! answer by a second way shows that both work (protocol section 6).
 
 mod way;
@@ -152,7 +152,7 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Opens all ways that are wanted, and returns when one is open; the others follow by themselves.
+    /// Opens the ways that are wanted, and returns when one is open; the others follow by themselves.
     ///
     /// # Errors
     ///
@@ -298,6 +298,9 @@ impl Session {
     }
 
     fn handle_news(&mut self, (place, news): (usize, News)) -> Result<(), LinkError> {
+        if let News::Closed(_) = news {
+            self.ways.iter_mut().for_each(Way::release);
+        }
         match news {
             News::Opened => {
                 let now = clock::now();

@@ -234,7 +234,7 @@ Examples:
   sect status --device Kitchen --json
   sect status --remote
 
-A plug that has a cloud server is asked by both ways at once; each is shown with its time, or with
+A plug that has a cloud server is asked by both ways; each is shown with its time, or with
 the reason why no answer came by it.";
 
 const DOCTOR_HELP: &str = "\

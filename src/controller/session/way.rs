@@ -1,12 +1,13 @@
 //! One way to a thing: on its way, open, or not there and why.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::{SessionError, failure};
 use crate::controller::cloud;
@@ -27,6 +28,9 @@ const CLOUD_RETRY: Duration = Duration::from_secs(2);
 /// Requests whose sending is remembered.
 const REMEMBERED: usize = 8;
 
+/// So long the home network may answer alone where the thing has an address there: a cloud server need not
+/// hear of each command at home, and its handshake is work (protocol section 10.6).
+const HEAD_START: Duration = Duration::from_millis(250);
 /// A way that was lost while another one is open is tried again after this long.
 const REOPEN: Duration = Duration::from_secs(15);
 
@@ -40,6 +44,8 @@ pub(super) struct Way {
     /// Where it leads: an address, or a host and its port; empty until it is known.
     pub(super) at: String,
     state: State,
+    /// Until when it leaves the start to another way.
+    held: Option<Pin<Box<Sleep>>>,
     /// When each request left by this way for the first time.
     sent: Vec<(RequestHandle, Micros)>,
     /// How long the answers took that came this way.
@@ -63,15 +69,21 @@ pub(super) enum News {
 }
 
 impl Way {
-    /// All ways to a thing, each being opened.
+    /// All ways to a thing, each being opened; those through cloud servers a little later where the home network
+    /// may do.
     pub(super) fn all(entry: &Entry, search: &Search) -> Vec<Self> {
         let mut ways = Vec::new();
+        let mut start = None;
         if search.ways != Ways::Remote {
             ways.push(Self::local(entry.clone(), search.clone()));
+            start = search.has_address(&entry.binding.thing).then(|| Instant::now() + HEAD_START);
         }
         if search.ways != Ways::Local {
-            let clouds = entry.binding.clouds.iter();
-            ways.extend(clouds.map(|server| Self::cloud(entry.clone(), server.clone(), search.clone())));
+            let cloud = |server: &CloudServer| Self {
+                held: start.map(|start| Box::pin(sleep_until(start))),
+                ..Self::cloud(entry.clone(), server.clone(), search.clone())
+            };
+            ways.extend(entry.binding.clouds.iter().map(cloud));
         }
         ways
     }
@@ -87,7 +99,12 @@ impl Way {
 
     fn new(path: Path, at: String, open: impl Fn() -> Opening + 'static) -> Self {
         let state = State::Opening(open());
-        Self { path, open: Box::new(open), at, state, sent: Vec::new(), answered: Vec::new() }
+        Self { path, open: Box::new(open), at, state, held: None, sent: Vec::new(), answered: Vec::new() }
+    }
+
+    /// Whoever had the start did not do.
+    pub(super) fn release(&mut self) {
+        self.held = None;
     }
 
     /// Tries once more, a little later.
@@ -156,6 +173,10 @@ impl Way {
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<News> {
+        if let Some(held) = &mut self.held {
+            ready!(held.as_mut().poll(context));
+            self.held = None;
+        }
         match &mut self.state {
             State::Opening(opening) => match ready!(opening.poll_unpin(context)) {
                 Ok((link, address)) => {
