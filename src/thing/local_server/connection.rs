@@ -251,7 +251,7 @@ impl Policy for Gate<'_> {
 }
 
 /// For so long a closing session may go on writing.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// For so long, and for so many bytes, the client may go on sending after that.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
