@@ -142,6 +142,16 @@ impl Invitations {
         None
     }
 
+    /// A household that comes and goes must not fill the memory.
+    fn forget_oldest_used(&mut self) {
+        let is_used = |invited: &Invited| invited.used.is_some();
+        if self.0.iter().filter(|&one| is_used(one)).count() > MAX_USED
+            && let Some(oldest) = self.0.iter().position(is_used)
+        {
+            self.0.remove(oldest);
+        }
+    }
+
     fn poll_timeout(&self) -> Option<Micros> {
         let of = |invited: &Invited| {
             let handover = invited.used.as_ref().and_then(|used| used.handover).map(|(_, until)| until);
@@ -311,17 +321,6 @@ impl HouseholdState {
         self.invitations.0.retain(|invited| !(invited.expired && invited.runs.is_empty()));
         if changed {
             self.admit(core);
-        }
-    }
-}
-
-impl Invitations {
-    fn forget_oldest_used(&mut self) {
-        let is_used = |invited: &Invited| invited.used.is_some();
-        if self.0.iter().filter(|&one| is_used(one)).count() > MAX_USED
-            && let Some(oldest) = self.0.iter().position(is_used)
-        {
-            self.0.remove(oldest);
         }
     }
 }
