@@ -18,15 +18,15 @@ impl Alarm {
         self.sleep.as_ref().is_some_and(|(at, _)| *at <= now)
     }
 
-    /// Goes off at `nearest` at the latest; `true` if that is now. A deadline that moves away, as each
+    /// Goes off at `nearest` at the latest; `true` if that has come. A deadline that moves away, as each
     /// packet moves the keep-alive, does not touch the timer.
-    pub(super) fn poll(&mut self, nearest: Option<Instant>, context: &mut Context<'_>) -> bool {
+    pub(super) fn poll(&mut self, nearest: Option<Instant>, now: Instant, context: &mut Context<'_>) -> bool {
         let Some(nearest) = nearest else {
             self.sleep = None;
             return false;
         };
         match &mut self.sleep {
-            Some((at, _)) if *at <= nearest && *at > now() => {}
+            Some((at, _)) if *at <= nearest && *at > now => {}
             Some((at, sleep)) => {
                 *at = nearest;
                 sleep.as_mut().reset(nearest.into());

@@ -58,6 +58,8 @@ pub struct LocalServer {
     accept_after: Option<Instant>,
     rate: AcceptRate,
     places: Vec<(u64, Place)>,
+    /// No place from here on is taken: a server with few sessions looks at few places.
+    taken: usize,
     next_serial: u64,
     client_ids: u64,
     wake: WakeSet,
@@ -87,6 +89,7 @@ impl LocalServer {
             accept_after: None,
             rate: AcceptRate::new(limits.each_source, limits.all_sources, now()),
             places: (0..places).map(|_| (0, Place::Vacant)).collect(),
+            taken: 0,
             next_serial: 0,
             client_ids: 0,
             wake: WakeSet::new(places),
@@ -164,12 +167,13 @@ impl LocalServer {
 
     /// Sends a message to every session that is subscribed to `topic`; returns how many that are.
     pub fn publish(&mut self, topic: &str, payload: &[u8], qos: Qos) -> usize {
-        (0..self.places.len()).filter(|&index| self.publish_at(index, topic, payload, qos)).count()
+        let now = now();
+        (0..self.taken).filter(|&index| self.publish_at(index, topic, payload, qos, now)).count()
     }
 
     /// Sends a message to one session; `false` if it is not subscribed to `topic` or has ended.
     pub fn publish_to(&mut self, session: SessionId, topic: &str, payload: &[u8], qos: Qos) -> bool {
-        self.holds(session) && self.publish_at(session.place, topic, payload, qos)
+        self.holds(session) && self.publish_at(session.place, topic, payload, qos, now())
     }
 
     /// Ends a session: nothing more is taken from it, and what is queued for it is still written.
@@ -242,8 +246,12 @@ impl LocalServer {
         if let Some(event) = self.pop_event() {
             return Poll::Ready(event);
         }
-        let nearest = self.places.iter().filter_map(|(_, place)| place.deadline()).chain(self.accept_after).min();
-        if self.alarm.poll(nearest, context) {
+        while let Some((_, Place::Vacant)) = self.places[..self.taken].last() {
+            self.taken -= 1;
+        }
+        let taken = &self.places[..self.taken];
+        let nearest = taken.iter().filter_map(|(_, place)| place.deadline()).chain(self.accept_after).min();
+        if self.alarm.poll(nearest, now, context) {
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -319,6 +327,7 @@ impl LocalServer {
             Ok(handshake) => {
                 self.next_serial += 1;
                 self.places[index] = (self.next_serial, Place::Handshake(handshake));
+                self.taken = self.taken.max(index + 1);
                 self.wake.mark(index);
             }
             Err(error) => {
@@ -446,8 +455,7 @@ impl LocalServer {
         }
     }
 
-    fn publish_at(&mut self, index: usize, topic: &str, payload: &[u8], qos: Qos) -> bool {
-        let now = now();
+    fn publish_at(&mut self, index: usize, topic: &str, payload: &[u8], qos: Qos, now: Instant) -> bool {
         let Place::Live(live) = &mut self.places[index].1 else { return false };
         if !live.mqtt.is_subscribed(topic) {
             return false;

@@ -67,12 +67,17 @@ impl WakeSet {
 
     /// Clears and returns one bit that is set.
     pub(super) fn take(&mut self) -> Option<usize> {
-        let size = self.wakers.len();
-        for index in (self.from..size).chain(0..self.from) {
-            let bit = 1 << (index % WORD);
-            let word = &self.shared.words[index / WORD];
-            if word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
-                self.from = (index + 1) % size;
+        let words = &self.shared.words;
+        let (first, skipped) = (self.from / WORD, (1 << (self.from % WORD)) - 1);
+        // Each word once, and the first one again for its bits below `from`.
+        let turns = (first..words.len()).chain(0..first).zip([!skipped].into_iter().chain(std::iter::repeat(u32::MAX)));
+        for (at, mask) in turns.chain([(first, skipped)]) {
+            let set = words[at].load(Ordering::Relaxed) & mask;
+            if set != 0 {
+                // Only here are bits cleared, so that this one is still set.
+                words[at].fetch_and(!(1 << set.trailing_zeros()), Ordering::Acquire);
+                let index = at * WORD + set.trailing_zeros() as usize;
+                self.from = (index + 1) % self.wakers.len();
                 return Some(index);
             }
         }
@@ -80,7 +85,7 @@ impl WakeSet {
     }
 }
 
-const WORD: usize = 32;
+const WORD: usize = u32::BITS as usize;
 
 #[cfg(test)]
 mod tests {
@@ -98,5 +103,18 @@ mod tests {
         // 3 is ready again, but 69 has waited longer.
         set.mark(3);
         assert_eq!([set.take(), set.take(), set.take()], [Some(69), Some(3), None]);
+    }
+
+    #[test]
+    fn all_bits_are_found_from_wherever_the_search_begins() {
+        let mut set = WakeSet::new(70);
+        for from in 0..70 {
+            set.mark(from);
+            assert_eq!(set.take(), Some(from));
+            (0..70).for_each(|index| set.mark(index));
+            let expected: Vec<_> = (from + 1..70).chain(0..=from).map(Some).chain([None]).collect();
+            let taken: Vec<_> = (0..=70).map(|_| set.take()).collect();
+            assert_eq!(taken, expected, "from {from}");
+        }
     }
 }
