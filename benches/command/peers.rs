@@ -17,10 +17,9 @@ use openssl::pkey::PKey;
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509Builder, X509NameBuilder};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use sect::proto::envelope::Sealed;
+use sect::proto::envelope::{OpeningRoom, Sealed};
 use sect::proto::freshness::Freshness;
 use sect::proto::id::Boot;
-use sect::proto::json;
 use sect::proto::message::{Request, Response, ReturnCode, State, SwitchedBy};
 use sect::proto::operation::argument::OutletSet;
 use sect::proto::operation::{Operation, Requested};
@@ -186,9 +185,11 @@ fn respond(broker: SocketAddr, outlet: &Path) -> io::Result<()> {
     wire.subscribe(&binding.topic.c2t())?;
     ready("")?;
     let answers = binding.topic.t2c();
+    let (mut room, mut answer) = (OpeningRoom::new(), Vec::new());
     loop {
         let (jwe, _) = wire.receive()?;
-        let opened = Sealed::parse(jwe).and_then(|sealed| sealed.open(&keys.c2t)).map_err(io::Error::other)?;
+        let sealed = Sealed::parse(jwe).map_err(io::Error::other)?;
+        let opened = sealed.open_in(&mut room, &keys.c2t).map_err(io::Error::other)?;
         let (re, now) = (opened.request_id(), clock.now());
         if freshness.answer_to(&re, now).is_some() {
             continue;
@@ -203,20 +204,19 @@ fn respond(broker: SocketAddr, outlet: &Path) -> io::Result<()> {
             }
         }
         let ts = freshness.stamp(now);
-        let text = json::encode(&Response { re, rc: ReturnCode::Ok, boot, ts, st: st.clone(), r: None });
-        let answer = keys.t2c.seal(&text, &mut rng).map_err(io::Error::other)?;
+        let response = Response { re, rc: ReturnCode::Ok, boot, ts, st: st.clone(), r: None };
+        keys.t2c.seal_message_into(&response, &mut rng, &mut answer).map_err(io::Error::other)?;
         wire.publish(&answers, &answer)?;
+        opened.leave(&mut room);
         if is_command {
-            freshness.keep_answer(re, now, answer.into());
+            freshness.keep_answer(re, now, &answer);
         }
     }
 }
 
 /// What the simulated outlet does.
 fn switch(outlet: &File, on: bool) -> io::Result<()> {
-    let text = if on { "on\n" } else { "off\n" };
-    outlet.write_all_at(text.as_bytes(), 0)?;
-    outlet.set_len(text.len() as u64)
+    outlet.write_all_at(if on { b"on \n" } else { b"off\n" }, 0)
 }
 
 fn ready(greeting: &str) -> io::Result<()> {

@@ -58,7 +58,7 @@ impl Key {
     /// When the buffer is shorter than that.
     #[must_use]
     pub fn seal(&self, iv: &[u8; BLOCK_BYTES], aad: &[u8], buffer: &mut [u8], plaintext: usize) -> [u8; TAG_BYTES] {
-        let ciphertext = cbc::Encryptor::inner_iv_init(self.cipher.clone(), iv.into())
+        let ciphertext = cbc::Encryptor::inner_iv_init(&self.cipher, iv.into())
             .encrypt_padded::<Pkcs7>(buffer, plaintext)
             .expect("the buffer has room for the padding");
         self.tag(iv, aad, ciphertext)
@@ -79,7 +79,7 @@ impl Key {
         if !bool::from(self.tag(iv, aad, ciphertext).ct_eq(tag_received)) {
             return Err(NotAuthentic);
         }
-        cbc::Decryptor::inner_iv_init(self.cipher.clone(), iv.into())
+        cbc::Decryptor::inner_iv_init(&self.cipher, iv.into())
             .decrypt_padded::<Pkcs7>(ciphertext)
             .map_err(|_| NotAuthentic)
     }

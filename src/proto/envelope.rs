@@ -9,7 +9,7 @@ use rand_core::CryptoRng;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::aead::{self, BLOCK_BYTES, TAG_BYTES};
 use super::id::{Kid, RequestId};
@@ -39,6 +39,8 @@ pub struct EnvelopeKey {
     kid: Kid,
     secret: Secret<64>,
     key: aead::Key,
+    /// The first part of each JWE under it.
+    header: [u8; HEADER_CHARACTERS],
 }
 
 /// More plaintext than the largest bucket holds.
@@ -76,7 +78,7 @@ impl EnvelopeKey {
     /// Names a key.
     #[must_use]
     pub fn new(kid: Kid, secret: Secret<64>) -> Self {
-        Self { kid, key: aead::Key::new(&secret), secret }
+        Self { kid, key: aead::Key::new(&secret), secret, header: header(&kid) }
     }
 
     /// The name in the header.
@@ -117,7 +119,7 @@ impl EnvelopeKey {
         rng: &mut dyn CryptoRng,
         jwe: &mut Vec<u8>,
     ) -> Result<(), TooLong> {
-        let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
+        let mut buffer = [b' '; MAX_CIPHERTEXT_BYTES];
         let bytes = json::encode_into(body, &mut buffer[..MAX_PLAINTEXT_BYTES]);
         self.seal_buffer(&mut buffer, bytes, &random_iv(rng), jwe)
     }
@@ -137,14 +139,15 @@ impl EnvelopeKey {
     ///
     /// [`TooLong`] above 1983 bytes.
     pub fn seal_with_iv(&self, json: &[u8], iv: &[u8; BLOCK_BYTES]) -> Result<Vec<u8>, TooLong> {
-        let mut buffer = Zeroizing::new([b' '; MAX_CIPHERTEXT_BYTES]);
+        let mut buffer = [b' '; MAX_CIPHERTEXT_BYTES];
         buffer.get_mut(..json.len()).ok_or(TooLong(json.len()))?.copy_from_slice(json);
         let mut jwe = Vec::new();
         self.seal_buffer(&mut buffer, json.len(), iv, &mut jwe)?;
         Ok(jwe)
     }
 
-    /// Encrypts in place the JSON that fills the first `bytes` of `buffer`, before spaces.
+    /// Encrypts in place the JSON that fills the first `bytes` of `buffer`, before spaces, so that no
+    /// plaintext is left to be wiped.
     fn seal_buffer(
         &self,
         buffer: &mut [u8; MAX_CIPHERTEXT_BYTES],
@@ -153,11 +156,14 @@ impl EnvelopeKey {
         jwe: &mut Vec<u8>,
     ) -> Result<(), TooLong> {
         jwe.clear();
-        let padded = BUCKETS.into_iter().find(|&bucket| bytes <= bucket).ok_or(TooLong(bytes))?;
+        let Some(padded) = BUCKETS.into_iter().find(|&bucket| bytes <= bucket) else {
+            buffer.zeroize();
+            return Err(TooLong(bytes));
+        };
         let ciphertext = &mut buffer[..aead::ciphertext_bytes(padded)];
 
         jwe.reserve_exact(jwe_bytes(ciphertext.len()));
-        push_base64(jwe, &header(&self.kid));
+        jwe.extend_from_slice(&self.header);
         let tag = self.key.seal(iv, jwe, ciphertext, padded);
         jwe.extend_from_slice(b"..");
         push_base64(jwe, iv);
@@ -187,14 +193,16 @@ const fn jwe_bytes(ciphertext_bytes: usize) -> usize {
 
 const _: () = assert!(jwe_bytes(MAX_CIPHERTEXT_BYTES) == MAX_JWE_BYTES);
 
-fn header(kid: &Kid) -> [u8; HEADER_BYTES] {
+fn header(kid: &Kid) -> [u8; HEADER_CHARACTERS] {
     let mut header = [0; HEADER_BYTES];
     let (start, rest) = header.split_at_mut(HEADER_START.len());
     let (middle, end) = rest.split_at_mut(Kid::CHARACTERS);
     start.copy_from_slice(HEADER_START);
     middle.copy_from_slice(&kid.characters());
     end.copy_from_slice(HEADER_END);
-    header
+    let mut text = [0; HEADER_CHARACTERS];
+    Base64UrlUnpadded::encode(&header, &mut text).expect("the room is exactly the encoded length");
+    text
 }
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -212,6 +220,23 @@ pub struct Sealed<'a> {
     ciphertext: &'a [u8],
     tag: [u8; TAG_BYTES],
     jwe: &'a [u8],
+}
+
+/// Room that envelopes are opened in, one after the other; what they held is wiped.
+#[derive(Debug, Default)]
+pub struct OpeningRoom(Zeroizing<Vec<u8>>);
+
+impl OpeningRoom {
+    /// Room for the largest envelope, so that none allocates any more.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(decoding_bytes(base64_characters(MAX_CIPHERTEXT_BYTES)))))
+    }
+}
+
+/// Room that so many characters may need while they are decoded.
+const fn decoding_bytes(characters: usize) -> usize {
+    characters / 4 * 3 + 2
 }
 
 /// The plaintext of an authentic envelope, wiped on drop.
@@ -268,21 +293,34 @@ impl<'a> Sealed<'a> {
     ///
     /// [`Unopened::UnknownKid`] when `key` goes by another name, else the reason to drop these bytes.
     pub fn open(&self, key: &EnvelopeKey) -> Result<Opened, Unopened> {
+        self.open_in(&mut OpeningRoom::default(), key)
+    }
+
+    /// The same in a room that is used again: [`Opened::leave`] gives it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sealed::open`]; the room is not taken then.
+    pub fn open_in(&self, room: &mut OpeningRoom, key: &EnvelopeKey) -> Result<Opened, Unopened> {
         if key.kid != self.kid {
             return Err(Unopened::UnknownKid);
         }
-        let mut buffer = Zeroizing::new(vec![0; self.ciphertext.len() / 4 * 3 + 2]);
+        let buffer = &mut room.0;
+        // Nothing in it needs to be wiped first: what did not open was no plaintext.
+        buffer.clear();
+        buffer.resize(decoding_bytes(self.ciphertext.len()), 0);
         let ciphertext_bytes =
-            Base64UrlUnpadded::decode(self.ciphertext, &mut buffer).map_err(|_| Unopened::Encoding)?.len();
+            Base64UrlUnpadded::decode(self.ciphertext, buffer).map_err(|_| Unopened::Encoding)?.len();
         if !(BLOCK_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&ciphertext_bytes) || ciphertext_bytes % BLOCK_BYTES != 0 {
             return Err(Unopened::Length);
         }
-        let bytes = key
-            .key
-            .open(&self.iv, self.aad, &mut buffer[..ciphertext_bytes], &self.tag)
-            .map_err(|_| Unopened::NotAuthentic)?
-            .len();
-        Ok(Opened { buffer, bytes, request_id: self.request_id() })
+        let Ok(plaintext) = key.key.open(&self.iv, self.aad, &mut buffer[..ciphertext_bytes], &self.tag) else {
+            // Under a good tag the padding may be wrong: then it has been decrypted.
+            buffer.as_mut_slice().zeroize();
+            return Err(Unopened::NotAuthentic);
+        };
+        let bytes = plaintext.len();
+        Ok(Opened { buffer: std::mem::take(buffer), bytes, request_id: self.request_id() })
     }
 }
 
@@ -297,6 +335,14 @@ impl Opened {
     #[must_use]
     pub fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// Wipes the plaintext and gives the room back in which it was opened.
+    pub fn leave(mut self, room: &mut OpeningRoom) {
+        // All that was ever written lies within the length; the rest of the room was wiped before.
+        self.buffer.as_mut_slice().zeroize();
+        self.buffer.clear();
+        room.0 = self.buffer;
     }
 }
 
@@ -387,6 +433,25 @@ mod tests {
         let opened = open(&sealed(b"{}")).expect("authentic");
         assert_eq!(opened.len(), 191);
         assert_eq!(opened.trim_ascii_end(), b"{}");
+    }
+
+    #[test]
+    fn a_room_is_empty_again_and_serves_the_next() {
+        let mut room = OpeningRoom::new();
+        let capacity = room.0.capacity();
+        for length in [1983, 5, 447, 192] {
+            let jwe = sealed(&vec![b'x'; length]);
+            let opened = Sealed::parse(&jwe).and_then(|sealed| sealed.open_in(&mut room, &key())).expect("authentic");
+            assert_eq!(opened.bytes().trim_ascii_end(), vec![b'x'; length]);
+            assert_eq!((opened.buffer.capacity(), room.0.capacity()), (capacity, 0), "the room was taken");
+            opened.leave(&mut room);
+            assert_eq!((room.0.len(), room.0.capacity()), (0, capacity), "the room was given back");
+            // What stood in it is seen when the room is filled without writing: nothing.
+            let mut forged = jwe.clone();
+            *forged.last_mut().expect("not empty") ^= 4;
+            assert!(Sealed::parse(&forged).and_then(|sealed| sealed.open_in(&mut room, &key())).is_err());
+            assert_eq!(room.0.capacity(), capacity, "a forgery took the room");
+        }
     }
 
     #[test]

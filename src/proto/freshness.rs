@@ -101,14 +101,27 @@ impl Freshness {
         kept.find(|(_, answer)| answer.request == *request).map(|(_, answer)| &answer.jwe)
     }
 
-    /// Keeps an accepted message's answer: 32 of them, 60 s, and the last one for good.
-    pub fn keep_answer(&mut self, request: RequestId, now: Micros, jwe: Arc<[u8]>) {
+    /// Keeps an accepted message's answer: 32 of them, 60 s, and the last one for good. Gives it back
+    /// as it is kept, in the memory of the last one that it displaces if that fits and is free.
+    pub fn keep_answer(&mut self, request: RequestId, now: Micros, jwe: &[u8]) -> Arc<[u8]> {
+        let mut displaced = None;
         while self.answers.len() >= ANSWERS
             || self.answers.front().is_some_and(|oldest| now.since(oldest.accepted_at) > ANSWER_LIFE)
         {
-            self.answers.pop_front();
+            displaced = self.answers.pop_front();
         }
-        self.answers.push_back(Answer { request, accepted_at: now, jwe });
+        let jwe = match displaced.map(|answer| answer.jwe) {
+            Some(mut memory) => match Arc::get_mut(&mut memory) {
+                Some(bytes) if bytes.len() == jwe.len() => {
+                    bytes.copy_from_slice(jwe);
+                    memory
+                }
+                _ => jwe.into(),
+            },
+            None => jwe.into(),
+        };
+        self.answers.push_back(Answer { request, accepted_at: now, jwe: jwe.clone() });
+        jwe
     }
 }
 
@@ -171,16 +184,36 @@ mod tests {
         let mut freshness = Freshness::default();
         let id = |n| RequestId::new([n; 16]);
         let later = Micros::new(60_000_001);
-        freshness.keep_answer(id(0), Micros::ZERO, [0].into());
+        freshness.keep_answer(id(0), Micros::ZERO, &[0]);
         assert_eq!(freshness.answer_to(&id(0), Micros::new(u64::MAX)), Some(&[0].into()));
-        freshness.keep_answer(id(1), later, [1].into());
+        freshness.keep_answer(id(1), later, &[1]);
         assert_eq!(freshness.answer_to(&id(0), later), None);
         assert_eq!(freshness.answer_to(&id(1), later), Some(&[1].into()));
         for n in 2..=33 {
-            freshness.keep_answer(id(n), later, [n].into());
+            freshness.keep_answer(id(n), later, &[n]);
         }
         assert_eq!(freshness.answer_to(&id(1), later), None);
         assert_eq!(freshness.answer_to(&id(2), later), Some(&[2].into()));
+    }
+
+    #[test]
+    fn an_answer_that_is_still_in_use_is_not_overwritten() {
+        let mut freshness = Freshness::default();
+        let id = |n| RequestId::new([n; 16]);
+        let first = freshness.keep_answer(id(0), NOW, b"first");
+        let free = freshness.keep_answer(id(1), NOW, b"other");
+        let place = free.as_ptr();
+        drop(free);
+        for n in 2..32 {
+            freshness.keep_answer(id(n), NOW, b"kept.");
+        }
+        // The first is in use, so the 33rd answer takes memory of its own; the 34th takes the second's.
+        let own = freshness.keep_answer(id(32), NOW, b"owned");
+        let reused = freshness.keep_answer(id(33), NOW, b"again");
+        assert_eq!((&*first, &*own, &*reused), (&b"first"[..], &b"owned"[..], &b"again"[..]));
+        assert_eq!(reused.as_ptr(), place);
+        assert_eq!(freshness.answer_to(&id(33), NOW), Some(&reused));
+        assert_eq!(freshness.answer_to(&id(0), NOW), None);
     }
 
     #[test]
@@ -188,7 +221,7 @@ mod tests {
         let mut freshness = Freshness::default();
         let id = |n| RequestId::new([n; 16]);
         for n in 0..3 {
-            freshness.keep_answer(id(n), Micros::new(u64::from(n)), [n].into());
+            freshness.keep_answer(id(n), Micros::new(u64::from(n)), &[n]);
         }
         let given = |now| [0, 1, 2].map(|n| freshness.answer_to(&id(n), Micros::new(now)).is_some());
         assert_eq!(given(60_000_000), [true, true, true]);

@@ -118,7 +118,7 @@ impl Thing {
                     Requested::Known(_) | Requested::Unknown => ReturnCode::Unsupported,
                 };
                 let answer = self.respond(re, rc, clock);
-                self.freshness.keep_answer(re, self.time(clock), answer.as_slice().into());
+                self.freshness.keep_answer(re, self.time(clock), &answer);
                 Some(answer)
             }
             Ok(Request::RekeyInit(_) | Request::RekeyCommit(_)) | Err(_) => {

@@ -42,7 +42,7 @@ use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming, News};
 use crate::proto::action::{Action, Path, SessionId};
 use crate::proto::credential::CtlrCredentials;
-use crate::proto::envelope::{MAX_JWE_BYTES, Opened, Sealed};
+use crate::proto::envelope::{MAX_JWE_BYTES, Opened, OpeningRoom, Sealed};
 use crate::proto::id::{RequestId, ThingId};
 use crate::proto::message::{Request, Response, ReturnCode, State};
 use crate::proto::operation::Requested;
@@ -72,6 +72,8 @@ pub(super) struct HouseholdState {
     plan: Plan,
     /// What was sealed last: room that the next message uses again.
     jwe: Vec<u8>,
+    /// Where each message is opened.
+    room: OpeningRoom,
 }
 
 /// Who asks, and by which way.
@@ -131,6 +133,7 @@ impl HouseholdState {
             timers: Timers::default(),
             plan: Plan::default(),
             jwe: Vec::with_capacity(MAX_JWE_BYTES),
+            room: OpeningRoom::new(),
         };
         let ids: Vec<u64> = state.household.schedules.iter().map(|stored| stored.id).collect();
         ids.into_iter().for_each(|id| state.plan_from(id, Micros::ZERO));
@@ -188,7 +191,11 @@ impl HouseholdState {
             Ok((sealed, opened))
         });
         match opened {
-            Ok((sealed, opened)) => self.handle_opened(core, registrar, asker, (&sealed, &opened), now, ports),
+            Ok((sealed, opened)) => {
+                let verdict = self.handle_opened(core, registrar, asker, (&sealed, &opened), now, ports);
+                opened.leave(&mut self.room);
+                verdict
+            }
             Err(reason) => Verdict::Dropped(reason),
         }
     }
@@ -234,8 +241,8 @@ impl HouseholdState {
         let outcome = match asked {
             Asked::Init(init) => match self.agree(core, asker, fresh, (&init, sealed), now, ports.rng) {
                 Ok(answer) => {
-                    self.publish(core, asker, answer.clone());
-                    self.controllers[index].freshness.keep_answer(re, now, answer);
+                    let answer = self.controllers[index].freshness.keep_answer(re, now, &answer);
+                    self.publish(core, asker, answer);
                     return Verdict::Answered(ReturnCode::Ok);
                 }
                 Err(code) => Err(code),
@@ -256,11 +263,11 @@ impl HouseholdState {
             Err(code) => (code, Done::default()),
         };
         let reply = Reply { result: result.as_deref(), ..reply(code) };
-        let answer = self.seal_answer(core, index, reply, now, ports.rng);
+        self.seal_answer(core, index, reply, now, ports.rng);
         // It may be a password.
         result.map(Box::<str>::from).map(String::from).zeroize();
-        self.publish(core, asker, answer.clone());
-        self.controllers[index].freshness.keep_answer(re, now, answer);
+        let answer = self.controllers[index].freshness.keep_answer(re, now, &self.jwe);
+        self.publish(core, asker, answer);
         let told = Told { cid: self.controllers[index].cid, path };
         self.finish(core, registrar, after, told, now, ports.rng);
         if news == News::Yes {
@@ -280,11 +287,12 @@ impl HouseholdState {
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) -> Verdict {
-        let payload = self.seal_answer(core, asker.index, reply, now, rng);
-        self.publish(core, asker, payload);
+        self.seal_answer(core, asker.index, reply, now, rng);
+        self.publish(core, asker, Arc::from(self.jwe.as_slice()));
         Verdict::Answered(reply.rc)
     }
 
+    /// Seals an answer into `jwe`.
     fn seal_answer(
         &mut self,
         core: &Core,
@@ -292,7 +300,7 @@ impl HouseholdState {
         Reply { re, rc, result }: Reply<'_>,
         now: Micros,
         rng: &mut dyn CryptoRng,
-    ) -> Arc<[u8]> {
+    ) {
         let st = self.state(core);
         let controller = &mut self.controllers[index];
         let ts = controller.freshness.stamp(now);
@@ -302,7 +310,6 @@ impl HouseholdState {
             .t2c
             .seal_message_into(&response, rng, &mut self.jwe)
             .expect("an answer is far below 1983 bytes");
-        Arc::from(self.jwe.as_slice())
     }
 
     fn publish(&self, core: &mut Core, Asker { index, path, topic }: Asker, payload: Arc<[u8]>) {

@@ -113,7 +113,7 @@ impl HouseholdState {
         let controller = &self.controllers[index];
         match &controller.pending {
             Some(pending) if pending.keys.c2t.kid() == sealed.kid() => {
-                let opened = sealed.open(&pending.keys.c2t).map_err(Dropped::Unopened)?;
+                let opened = sealed.open_in(&mut self.room, &pending.keys.c2t).map_err(Dropped::Unopened)?;
                 let (epoch, master) = (pending.epoch, pending.master.clone());
                 let committed = self.persist(registrar, ports, |household| {
                     let record = &mut household.controllers[index];
@@ -124,7 +124,7 @@ impl HouseholdState {
                 self.controllers[index].age.told = None;
                 Ok(opened)
             }
-            _ => sealed.open(&controller.keys.c2t).map_err(Dropped::Unopened),
+            _ => sealed.open_in(&mut self.room, &controller.keys.c2t).map_err(Dropped::Unopened),
         }
     }
 
