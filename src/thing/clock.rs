@@ -1,12 +1,10 @@
 //! Thing time: microseconds since the daemon's start on a clock that counts suspend (protocol
-//! section 6), an alarm on that clock, and the operating system's random numbers.
+//! section 6), and an alarm on that clock.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use getrandom::SysRng;
-use rand_core::UnwrapErr;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
     timerfd_settime,
@@ -14,19 +12,8 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub use super::random::{OsRng, os_rng};
 use crate::proto::time::Micros;
-
-/// The operating system's random numbers.
-///
-/// It panics when the kernel gives none, which Linux does at no time after the boot: a key drawn
-/// from nothing would be worse.
-pub type OsRng = UnwrapErr<SysRng>;
-
-/// A source of the operating system's random numbers.
-#[must_use]
-pub const fn os_rng() -> OsRng {
-    UnwrapErr(SysRng)
-}
 
 /// Thing time.
 #[derive(Debug, Clone, Copy)]

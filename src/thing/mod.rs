@@ -14,6 +14,7 @@ pub mod log;
 mod main;
 pub mod notify;
 pub mod outlet;
+mod random;
 pub mod runtime_dir;
 pub mod store;
 pub mod wall_clock;
