@@ -5,11 +5,12 @@
 //! channel or lock lies between a command and the click.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::announce::{AnnouncedNames, Announcement};
@@ -96,8 +97,10 @@ struct Daemon<'a> {
     store: Store,
     outlet: OutletDriver,
     display: Box<dyn Display>,
-    /// What the display shall show, and by when.
-    screen: Option<(Screen, Instant)>,
+    /// What the display shall show next.
+    screen: Option<Screen>,
+    /// When it shall: set once for each screen, not each time that the loop turns.
+    draw_at: Pin<Box<Sleep>>,
     button: Button,
     wifi: Wifi,
     server: LocalServer,
@@ -156,6 +159,7 @@ impl<'a> Daemon<'a> {
             outlet,
             display,
             screen: None,
+            draw_at: Box::pin(sleep(Duration::ZERO)),
             button,
             wifi,
             server,
@@ -176,14 +180,13 @@ impl<'a> Daemon<'a> {
             self.plan_flush();
             let deadline = self.thing.poll_timeout();
             let clock_wanted = self.thing.wants_clock();
-            let draw_at = self.screen.as_ref().map(|(_, by)| *by);
             tokio::select! {
                 event = self.server.next() => self.handle_server(event),
                 report = self.wifi.next() => self.handle_wifi(report).await,
                 event = self.clouds.next() => self.handle_cloud(event),
                 press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
                 () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
-                () = at(draw_at) => self.draw(),
+                () = &mut self.draw_at, if self.screen.is_some() => self.draw(),
                 () = at(self.flush_at) => self.flush(),
                 unix_ms = self.wall_clock.next(clock_wanted) => {
                     info!(unix_ms, "the time of day is known");
@@ -311,8 +314,9 @@ impl<'a> Daemon<'a> {
     fn execute(&mut self, action: Action) {
         match action {
             Action::Show(screen) => {
-                let by = self.screen.take().map_or_else(|| Instant::now() + DRAWN_WITHIN, |(_, by)| by);
-                self.screen = Some((screen, by));
+                if self.screen.replace(screen).is_none() {
+                    self.draw_at.as_mut().reset(Instant::now() + DRAWN_WITHIN);
+                }
             }
             Action::OpenAccessPoint { ssid, passphrase } => {
                 self.leave_the_air();
@@ -349,7 +353,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn draw(&mut self) {
-        if let Some((screen, _)) = self.screen.take() {
+        if let Some(screen) = self.screen.take() {
             self.display.show(&screen);
             notify::status(status(&screen));
         }
