@@ -126,7 +126,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
         rivals.push(tls_rival(address, certificate, sizes)?);
         if let Some(program) = mosquitto::find() {
             let running = mosquitto::Mosquitto::start(&program, thing.folder(), &thing.binding)?;
-            let outlet = thing.folder().join("responder-outlet");
+            let outlet = thing.runtime_folder().join("responder-outlet");
             let outlet = outlet.to_string_lossy();
             let binding = serde_json::to_vec(&thing.binding.to_stored())?;
             helpers.push(Peer::start(&["responder", &running.address.to_string(), &outlet], &binding)?);

@@ -72,6 +72,11 @@ impl RunningThing {
         &self.folder
     }
 
+    /// Where what lies in memory belongs, its outlet among it.
+    pub fn runtime_folder(&self) -> &Path {
+        self.runtime.as_ref().map_or(&self.folder, TempDir::path)
+    }
+
     /// What its runtime folder lies on.
     pub fn runtime_on(&self) -> &'static str {
         if self.runtime.is_some() { "memory" } else { "the temporary folder" }
