@@ -84,11 +84,11 @@ impl HouseholdState {
                 .seal_message_into(&event, rng, &mut self.jwe)
                 .expect("an event is far below 1983 bytes");
             let payload: Arc<[u8]> = Arc::from(self.jwe.as_slice());
-            core.actions.extend(paths.flat_map(|&path| {
+            for &path in paths {
                 let publish =
                     |topic: &Arc<str>| Action::Publish { path, topic: topic.clone(), payload: payload.clone() };
-                controller.listens_on().map(publish).collect::<Vec<_>>()
-            }));
+                core.actions.extend(controller.listens_on().map(publish));
+            }
         }
     }
 }
