@@ -435,7 +435,7 @@ impl World {
         }
         let mut at = last;
         for _ in 0..=u64::from(self.dice.chance(self.weather.doubled)) {
-            at = at.max(self.now + self.delay().min(3 * SECOND)) + 1;
+            at = at.max(self.now + self.delay().min(15 * SECOND)) + 1;
             self.plan(at - self.now, happening(id));
         }
         if let Some(session) = self.sessions.get_mut(&id) {

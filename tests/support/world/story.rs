@@ -151,6 +151,12 @@ impl World {
             .collect();
         let owners: Vec<usize> = (0..self.people.len()).filter(|&person| self.is_owner(person)).collect();
         let fit = if !comes_in && !owners.is_empty() && self.dice.chance(500) { owners } else { fit };
+        // Whose pairing broke off tries once more.
+        let again = (0..self.people.len())
+            .find(|&person| self.people[person].keyring.as_ref().is_some_and(|binding| !binding.confirmed));
+        if let Some(again) = again.filter(|_| comes_in && self.dice.coin()) {
+            return again;
+        }
         if fit.is_empty() || self.dice.chance(100) {
             self.dice.place(self.people.len())
         } else {
