@@ -190,6 +190,56 @@ fn a_controller_that_dies_after_its_keys_are_on_disk_knows_what_became_of_it() {
 }
 
 #[test]
+fn a_plug_that_dies_at_the_last_step_knows_its_new_user_or_can_invite_anew() {
+    for (point, known) in [("save.committed", true), ("save.before", false)] {
+        let (mut plug, owner) = Plug::claimed();
+        plug.terminate();
+        plug.power_on_until(point);
+        plug.wait_until_online();
+        let ben = Person::new();
+        let invitation = invite(&owner, &plug, &["--name", "Ben", "--role", "operator"]);
+        let cut = with_stdin(&ben, &plug, &["--timeout", "2", "accept", "-", "--alias", "Lamp"], &invitation);
+        assert_eq!(cut.stdout, "", "{point}");
+        assert!(cut.stderr.contains("the plug did not confirm the last step"), "{point}: {}", cut.stderr);
+        assert!(cut.stderr.contains("Lamp may know you, or not"), "{point}: {}", cut.stderr);
+        assert!(ben.sect(&["list"]).stdout.contains("not confirmed yet"), "{point}");
+        plug.wait_for_power_cut();
+        plug.power_on();
+        plug.wait_until_online();
+        if known {
+            assert_eq!(ben.json_at(&plug, &["on"])["who"].as_str(), Some("Ben"));
+            assert!(!ben.sect(&["list"]).stdout.contains("not confirmed yet"));
+        } else {
+            assert_eq!(ben.sect_at(&plug, &["status"]).code, 6);
+            // The keys that nobody knows give way to those of the next invitation.
+            join(&ben, &plug, &invite(&owner, &plug, &["--name", "Ben", "--role", "operator"]));
+            assert_eq!(ben.sect_at(&plug, &["on"]).code, 0);
+        }
+        assert_eq!(owner.json_at(&plug, &["user", "list"])["users"].as_array().map(Vec::len), Some(2), "{point}");
+    }
+}
+
+#[test]
+fn among_several_plugs_the_one_that_invited_is_found() {
+    let (other, _stranger) = Plug::claimed();
+    let (plug, owner) = Plug::claimed();
+    let ben = Person::new();
+    let invitation = invite(&owner, &plug, &["--name", "Ben"]);
+    let mut child = ben
+        .command()
+        .args(["accept", "-", "--alias", "Lamp", "--timeout", "20", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sect starts");
+    child.stdin.take().expect("piped").write_all(invitation.as_bytes()).expect("given");
+    let output = child.wait_with_output().expect("sect ends");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(ben.json_at(&plug, &["on"])["who"].as_str(), Some("Ben"));
+    assert!(plug.outlet_is_on() && !other.outlet_is_on());
+}
+
+#[test]
 fn a_backup_brings_the_keys_to_another_computer() {
     let (plug, owner) = Plug::claimed();
     let (table, laptop) = (Table::new(), Person::new());
