@@ -223,6 +223,9 @@ fn what_is_no_invitation_is_named_before_anything_is_looked_for() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("only PNG and JPEG pictures can be read"), "{output:?}");
     assert_eq!(home.sect("accept").status.code(), Some(2), "nobody can be asked");
+    let output = home.sect("accept - --remote");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("in the plug's home network"), "{output:?}");
 }
 
 #[test]

@@ -46,6 +46,10 @@ struct Accepted<'a> {
 
 /// Accepts, and asks the plug whether it knows.
 pub(super) async fn run(context: &Context<'_>, wanted: &Accept) -> Result<(), Failure> {
+    if context.global.remote {
+        return Err(Failure::new(Exit::Usage, "an invitation is accepted in the plug's home network")
+            .next("leave out --remote; afterwards its cloud servers know you too"));
+    }
     let keyring = context.keyring()?;
     let entries = context.contents(&keyring)?.entries;
     let invitation = read(context, wanted)?;
