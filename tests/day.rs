@@ -97,6 +97,20 @@ fn a_schedule_waits_for_the_time_and_runs_by_it() {
 }
 
 #[test]
+fn a_plug_that_has_no_room_for_a_schedule_says_so() {
+    let (plug, ana) = Plug::claimed();
+    for minute in 0..32 {
+        let done = ana.sect_at(&plug, &["schedule", "add", "daily", &format!("6:{minute:02}"), "on"]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+    let listed = ana.json_at(&plug, &["schedule", "list"]);
+    assert_eq!(listed["schedules"].as_array().map(Vec::len), Some(32), "more than one page");
+    let refused = ana.sect_at(&plug, &["schedule", "add", "daily", "7:00", "on"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("no room for one more schedule"), "{}", refused.stderr);
+}
+
+#[test]
 fn after_a_power_cut_the_load_is_as_its_owner_chose_and_after_a_crash_as_it_was() {
     let (mut plug, ana) = Plug::claimed();
     let switch = |plug: &Plug, on: bool| {

@@ -5,6 +5,7 @@ use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, Locked};
 use crate::controller::reach::Search;
 use crate::controller::session::{self, Answer, Session, accepted, within};
+use crate::proto::message::ReturnCode;
 use crate::proto::operation::Operation;
 
 /// The entry is what the keyring held after the lock was taken, so no other process changes it.
@@ -28,7 +29,16 @@ impl<'a> Bound<'a> {
     /// Asks the plug to do something, within the time that the user gave.
     pub(super) async fn ask(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
         let answer = self.request(context, operation).await?;
-        accepted(self.entry.alias.as_str(), answer)
+        let alias = self.entry.alias.as_str();
+        // Of the load alone it is unknown what became of it; everything else is one transaction.
+        if answer.rc == ReturnCode::Storage {
+            return Err(Failure::new(
+                Exit::Other,
+                format!("{alias} could not write that down, and nothing has changed"),
+            )
+            .next("try again; if that does not help, its memory card may be full or worn out"));
+        }
+        accepted(alias, answer)
     }
 
     /// The same, where a refusal is for the caller to put into words.

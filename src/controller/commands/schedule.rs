@@ -7,7 +7,9 @@ use super::bound::Bound;
 use crate::controller::args::Schedule;
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::print::table;
+use crate::controller::session::accepted;
 use crate::controller::zone;
+use crate::proto::message::ReturnCode;
 use crate::proto::operation::{Operation, argument, result};
 
 /// What scripts read of one schedule.
@@ -67,7 +69,12 @@ pub(super) async fn run(context: &Context<'_>, wanted: &Schedule) -> Result<(), 
         Schedule::Add(_) => {
             let Some(schedule) = schedule else { return Err(Failure::new(Exit::Usage, "no schedule")) };
             let text = schedule.to_string();
-            let mut set: result::ScheduleSet = bound.ask(context, Operation::ScheduleSet(schedule)).await?.read()?;
+            let answer = bound.request(context, Operation::ScheduleSet(schedule)).await?;
+            if answer.rc == ReturnCode::Busy {
+                return Err(Failure::new(Exit::Other, format!("{alias} has no room for one more schedule"))
+                    .next("`sect schedule list` lists them, and `sect schedule remove` makes room"));
+            }
+            let mut set: result::ScheduleSet = accepted(&alias, answer)?.read()?;
             if !set.clock {
                 let known = list(context, &mut bound).await?;
                 set.clock = tell_time(context, &mut bound, known.zone.is_none()).await;
