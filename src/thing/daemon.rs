@@ -40,10 +40,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a screen may wait. A display takes longer than a command: whoever switches twice in a row
 /// does not wait for the first screen, and then sees the second one only.
 const DRAWN_WITHIN: Duration = Duration::from_millis(50);
-/// How long a line of the audit log may wait; a power cut loses those that do.
+/// How long a line of the audit log waits for others; a power cut loses those that do. However much is switched,
+/// the disk is written once in this time.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(60);
-/// So many lines do not wait any longer.
-const MANY_LINES: usize = 512;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -359,13 +358,12 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Lines of the audit log go to the disk together, and never while a command waits.
+    /// Lines of the audit log go to the disk together, and not on the way of the command that they are about.
     fn plan_flush(&mut self) {
-        match self.store.waiting() {
-            0 => self.flush_at = None,
-            MANY_LINES.. => self.flush_at = Some(Instant::now()),
-            _ if self.flush_at.is_none() => self.flush_at = Some(Instant::now() + FLUSHED_WITHIN),
-            _ => {}
+        if self.store.waiting() == 0 {
+            self.flush_at = None;
+        } else if self.flush_at.is_none() {
+            self.flush_at = Some(Instant::now() + FLUSHED_WITHIN);
         }
     }
 

@@ -13,8 +13,8 @@ use crate::proto::record::{Logged, Note};
 const KEPT_OF_EACH: u64 = 1000;
 /// Lines kept in all: those of 16 controllers and of the thing. Controllers that were removed share this room.
 const KEPT: u64 = 17 * KEPT_OF_EACH;
-/// Lines that wait at most; then the oldest are lost.
-const MAX_WAITING: usize = 2048;
+/// Lines that wait at most; one more takes the place of the oldest of the same controller.
+const MAX_WAITING: usize = 1024;
 
 /// Lines that are not on the disk yet, oldest first.
 #[derive(Debug)]
@@ -35,7 +35,9 @@ impl Waiting {
 
     pub(super) fn note(&mut self, note: Note) {
         if self.lines.len() == MAX_WAITING {
-            self.lines.pop_front();
+            let cid = |note: &Note| note.by.as_ref().map(|(cid, _)| *cid);
+            let same = self.lines.iter().position(|line| cid(&line.note) == cid(&note));
+            self.lines.remove(same.unwrap_or(0));
         }
         self.last_place += 1;
         self.lines.push_back(Logged { place: self.last_place, note });
@@ -196,16 +198,21 @@ mod tests {
             if up_s < 10 {
                 store.note(note(None, up_s));
             }
+            if up_s % 700 == 0 {
+                store.flush();
+            }
         }
         store.flush();
         let of_user = store.read(0, Some(&Cid::new([1; 8])), 5000).expect("read");
         assert_eq!((of_user.len(), of_user[0].note.up_s, of_user[999].note.up_s), (1000, 1499, 500));
         assert_eq!(store.read(0, None, 5000).expect("read").len(), 1010, "who does much drowns nobody else");
-        // Nor does somebody who never comes to an end of it fill the memory.
+        // Nor does somebody who never comes to an end of it fill the memory, or keep others out of it.
+        store.note(note(Some(3), 7));
         for up_s in 0..5000 {
             store.note(note(Some(2), up_s));
         }
         assert_eq!(store.waiting(), MAX_WAITING);
+        assert_eq!(ups(&store.read(0, Some(&Cid::new([3; 8])), 10).expect("read")), [7]);
     }
 
     #[test]
