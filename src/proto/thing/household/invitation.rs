@@ -18,7 +18,6 @@ use crate::proto::message::{EVENT_INVITE_REUSE, EVENT_JOINED, InviteReuse, Joine
 use crate::proto::pairing::thing::{Bound, Context, Ending, Guest, Outcome, Purpose, Run};
 use crate::proto::port::Ports;
 use crate::proto::record::{ControllerRecord, Household};
-
 use crate::proto::thing::registrar::Registrar;
 use crate::proto::thing::verdict::{Dropped, Verdict};
 use crate::proto::thing::window::{HANDOVER, MAX_PAIR_SESSIONS};
