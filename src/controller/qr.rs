@@ -213,6 +213,32 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_reads_it_from_dark_and_from_light_terminals() {
+        const CELL: usize = 6;
+        let text = text();
+        let shown = code(text.expose()).to_terminal();
+        let rows: Vec<Vec<char>> =
+            shown.lines().map(|row| row.chars().filter(|c| matches!(c, ' ' | '▀' | '▄' | '█')).collect()).collect();
+        let module = |x: usize, y: usize| {
+            let block = rows.get(y / 2)?.get(x)?;
+            Some(matches!((block, y % 2), ('█', _) | ('▀', 0) | ('▄', 1)))
+        };
+        let margin = 10;
+        let side = (SIDE + 2 * QUIET + 2 * margin) * CELL;
+        for background in [0, 255] {
+            let pixel = |x: usize, y: usize| {
+                let inside = (x / CELL).checked_sub(margin).zip((y / CELL).checked_sub(margin));
+                let dark = inside.and_then(|(x, y)| if y < SIDE + 2 * QUIET { module(x, y) } else { None });
+                dark.map_or(background, |dark| if dark { 0 } else { 255 })
+            };
+            let mut picture = rqrr::PreparedImage::prepare_from_greyscale(side, side, pixel);
+            let read: Vec<String> =
+                picture.detect_grids().iter().map(|grid| grid.decode().expect("a code").1).collect();
+            assert_eq!(read, [text.expose()], "on {background}");
+        }
+    }
+
+    #[test]
     fn an_svg_has_a_square_for_each_dark_module_on_white() {
         let code = code(text().expose());
         let svg = code.to_svg();
