@@ -25,6 +25,7 @@ pub mod passcode;
 pub mod port;
 pub mod qr;
 pub mod record;
+pub mod recovery;
 pub mod registration;
 pub mod rekey;
 pub mod secret;
