@@ -52,6 +52,14 @@ impl Vault for NoVault {
     fn remember(&mut self, _: OutletState) -> Result<(), VaultFault> {
         Err(VaultFault)
     }
+
+    fn begin_wipe(&mut self, _: u64) -> Result<(), VaultFault> {
+        Err(VaultFault)
+    }
+
+    fn wipe(&mut self) -> Result<(), VaultFault> {
+        Err(VaultFault)
+    }
 }
 
 /// The lines go nowhere: what the audit log takes memory for is the store's.

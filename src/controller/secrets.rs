@@ -13,6 +13,7 @@ use super::backup::Passphrase;
 use super::exit::{Exit, Failure};
 use super::print::Printer;
 use crate::proto::passcode::Passcode;
+use crate::proto::recovery::RecoveryCode;
 use crate::proto::wifi::WifiPsk;
 
 /// A secrets file has two short lines.
@@ -25,6 +26,8 @@ pub struct Secrets {
     pub passcode: Option<Passcode>,
     /// `wifi-password=`
     pub wifi_password: Option<WifiPsk>,
+    /// `recovery-code=`
+    pub recovery_code: Option<RecoveryCode>,
     /// `passphrase=`
     pub passphrase: Option<Passphrase>,
 }
@@ -62,6 +65,9 @@ impl Secrets {
                 // The rest of the line as it is: a password may begin or end with a space.
                 Some(("wifi-password", value)) => {
                     secrets.wifi_password = Some(value.parse().map_err(|error| refuse(format!("{error}")))?);
+                }
+                Some(("recovery-code", value)) => {
+                    secrets.recovery_code = Some(value.parse().map_err(|error| refuse(format!("{error}")))?);
                 }
                 Some(("passphrase", value)) => {
                     secrets.passphrase = Some(value.parse().map_err(|error| refuse(format!("{error}")))?);

@@ -198,7 +198,7 @@ controllers = {{ listen = ["{HOME}:{controllers}"] }}
         let radio = radio.to_str().context("the temporary folder's name is no UTF-8")?;
         let arguments = [
             &["pair", "--ssid", ssid, "--home-ssid", HOME_SSID, "--name", who, "--alias", "Lamp", "--secrets", "-"][..],
-            &["--address", &access_point, "--simulated-radio", radio],
+            &["--address", &access_point, "--simulated-radio", radio, "--no-recovery-code"],
         ]
         .concat();
         let secrets = format!("passcode={passcode}\nwifi-password={HOME_PASSWORD}\n");

@@ -180,6 +180,8 @@ pub enum Screen {
         /// How long it stays open.
         left: Duration,
     },
+    /// Its owner has given the thing up; nothing of him stays.
+    Wiping,
     /// Something is broken that needs a person.
     Fault(Fault),
 }

@@ -52,6 +52,22 @@ pub trait Vault: Journal {
     ///
     /// [`VaultFault`].
     fn remember(&mut self, outlet: OutletState) -> Result<(), VaultFault>;
+
+    /// Begins to forget: from here on the thing belongs to nobody and cannot be claimed until
+    /// [`Self::wipe`] is done, which the next start does if nobody else has (SecT STEP 20).
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`].
+    fn begin_wipe(&mut self, generation: u64) -> Result<(), VaultFault>;
+
+    /// Forgets the household, and all that was ever kept for it: nothing of it is left on the disk. What
+    /// the thing itself is stays, and the generation of its registration.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultFault`]; asked again, it goes on where it was.
+    fn wipe(&mut self) -> Result<(), VaultFault>;
 }
 
 /// The audit log. It is no part of any transaction: a line is durable within a minute or so, and a power cut

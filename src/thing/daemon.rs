@@ -444,6 +444,7 @@ fn status(screen: &Screen) -> &'static str {
         Screen::Joining { .. } => "joining the home network",
         Screen::JoinFailed { .. } => "the home network cannot be joined",
         Screen::Online { .. } => "online",
+        Screen::Wiping => "unpaired: forgetting its household",
         Screen::Maintenance { .. } => "maintenance: its owners can correct the home network",
         Screen::Fault(_) => "fault: see the display",
     }

@@ -3,6 +3,7 @@
 //! No flag takes a secret: what a command line holds, every user of the machine can read.
 
 pub mod backup;
+mod recover;
 mod schedule;
 mod settings;
 mod timer;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::recover::{Recover, RecoveryCode};
 pub use self::schedule::{Schedule, ScheduleAdd};
 pub use self::settings::{History, PowerOnState, ThingName};
 pub use self::timer::{Countdown, Timer};
@@ -193,6 +195,24 @@ With --json each line is one JSON object. Other `sect` commands can run meanwhil
     #[command(after_help = backup::RESTORE_HELP)]
     Restore(backup::Restore),
 
+    /// Replaces a lost phone: makes you the owner by button, display and recovery code
+    #[command(after_help = recover::HELP)]
+    Recover(Box<Recover>),
+
+    /// Draws a new recovery code for a plug
+    #[command(after_help = recover::CODE_HELP)]
+    RecoveryCode(RecoveryCode),
+
+    /// Gives a plug up: it forgets everybody and belongs to whoever claims it next
+    #[command(after_help = "\
+Examples:
+  sect unpair --device Kitchen
+  sect unpair --device Kitchen --yes
+
+For its owners. Asks for the plug's name. The plug answers, tells its cloud servers, and forgets its
+users, keys, schedules and history; a power cut meanwhile only delays that. Then it shows a code again.")]
+    Unpair(Unpair),
+
     /// Removes a plug from your keyring; the plug itself is not unpaired
     #[command(after_help = "\
 Examples:
@@ -289,6 +309,14 @@ pub struct Pair {
     #[arg(long, value_name = "FILE|-")]
     pub secrets: Option<PathBuf>,
 
+    /// Writes the recovery code into this file, which must not exist, instead of showing it
+    #[arg(long, value_name = "FILE", conflicts_with = "no_recovery_code")]
+    pub recovery_file: Option<PathBuf>,
+
+    /// Makes no recovery code: a lost phone then means a lost plug, unless there is another owner
+    #[arg(long)]
+    pub no_recovery_code: bool,
+
     /// Where the plug is once it has joined your home network, instead of looking for it
     #[arg(long, value_name = "HOST[:PORT]")]
     pub home_address: Option<String>,
@@ -313,6 +341,14 @@ pub struct Demo {
     /// Is the cloud server, with these settings
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "stay")]
     pub cloud: Option<PathBuf>,
+}
+
+/// How to give a plug up.
+#[derive(Debug, Clone, Args)]
+pub struct Unpair {
+    /// Does not ask; needs --device
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// How to forget.

@@ -223,7 +223,7 @@ fn of_link(error: &LinkError) -> Failure {
 
 fn failed(error: PairingError) -> Failure {
     match error {
-        PairingError::InvitationOver | PairingError::WrongCode => {
+        PairingError::InvitationOver | PairingError::WrongCode | PairingError::NotRecovered => {
             Failure::new(Exit::Crypto, PairingError::InvitationOver.to_string()).next(ASK_AGAIN)
         }
         PairingError::OtherThing | PairingError::Impostor | PairingError::Certificate(_) => {

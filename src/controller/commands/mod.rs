@@ -12,12 +12,15 @@ mod list;
 mod nearby;
 mod pages;
 mod pair;
+mod paper;
+mod recover;
 mod report;
 mod restore;
 mod schedule;
 mod settings;
 mod switch;
 mod timer;
+mod unpair;
 mod user;
 mod watch;
 mod wifi;
@@ -83,6 +86,9 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Accept(wanted) => accept::run(&context, &wanted).await,
         Command::Backup(wanted) => backup::run(&context, &wanted),
         Command::Restore(wanted) => restore::run(&context, &wanted).await,
+        Command::Recover(wanted) => recover::run(&context, *wanted).await,
+        Command::RecoveryCode(wanted) => recover::new_code(&context, &wanted).await,
+        Command::Unpair(how) => unpair::run(&context, &how).await,
         Command::Forget(how) => forget::run(&context, &how).await,
         #[cfg(all(feature = "thing", feature = "cloud"))]
         Command::Demo(_) => unreachable!("`controller::main` has played it"),

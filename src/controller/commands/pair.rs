@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::bind::{Ended, drive};
 use super::nearby::{self, Nearby, of_link, wrong_code};
+use super::paper::Paper;
 use super::report::{Report, sentence};
 use super::{Context, bound::Bound};
 use crate::controller::args::Pair;
@@ -37,6 +38,7 @@ struct Plan {
     network: HomeNetwork,
     name: Name,
     alias: Name,
+    paper: Option<Paper>,
 }
 
 #[derive(Serialize)]
@@ -56,7 +58,13 @@ pub(super) async fn run(context: &Context<'_>, wanted: Pair) -> Result<(), Failu
     let taken: Vec<Name> = entries.filter(|entry| entry.binding.confirmed).map(|entry| entry.alias).collect();
     let plan = plan(context, &wanted, &taken)?;
     let nearby = Nearby { ssid: &plan.ssid, passcode: &plan.passcode, radio: wanted.simulated_radio.as_deref() };
-    let address = nearby.join(context).await?;
+    let address = match nearby.join(context).await {
+        Ok(address) => address,
+        Err(failure) => {
+            discard(context, plan.paper);
+            return Err(failure);
+        }
+    };
     // Only now: at a prompt Ctrl-C ends the program, and nothing has begun.
     tokio::select! {
         biased;
@@ -73,21 +81,33 @@ async fn claim(
     plan: Plan,
     address: SocketAddr,
 ) -> Result<(), Failure> {
-    let Plan { passcode, network, name, alias, .. } = plan;
+    let Plan { passcode, network, name, alias, paper, .. } = plan;
     let started = Instant::now();
     let port_was_assumed = wanted.simulated_radio.is_some() && context.global.address.is_none();
-    let mut link = nearby::open(address, &passcode).await.map_err(|error| of_link(&error, port_was_assumed))?;
-    context.printer.step("The plug took the code (STEP 2).");
-    let code = PairingCode::of_passcode(&passcode);
-    let run = Run::new(code, network, name, None, &mut clock::rng());
-    let ended = drive(context, keyring, &alias, &mut link, run, failed).await;
-    // The acknowledgement of M9 goes out with the goodbye: the plug waits for it before it leaves.
-    link.close().await;
-
-    let (entry, confirmed) = match ended? {
-        Ended::Confirmed(binding) => (Entry { alias, binding }, true),
-        Ended::Unconfirmed(binding) => (Entry { alias, binding }, false),
+    let recovery = paper.as_ref().map(|paper| paper.code.clone());
+    let has_no_code = paper.is_none() && !wanted.no_recovery_code;
+    let ended = async {
+        let mut link = nearby::open(address, &passcode).await.map_err(|error| of_link(&error, port_was_assumed))?;
+        context.printer.step("The plug took the code (STEP 2).");
+        let code = PairingCode::of_passcode(&passcode);
+        let run = Run::new(code, network, name, recovery, &mut clock::rng());
+        let ended = drive(context, keyring, &alias, &mut link, run, failed).await;
+        // The acknowledgement of M9 goes out with the goodbye: the plug waits for it before it leaves.
+        link.close().await;
+        ended
     };
+    let (binding, confirmed) = match ended.await {
+        Ok(Ended::Confirmed(binding)) => (binding, true),
+        Ok(Ended::Unconfirmed(binding)) => (binding, false),
+        Err(failure) => {
+            discard(context, paper);
+            return Err(failure);
+        }
+    };
+    let entry = Entry { alias, binding };
+    if has_no_code {
+        context.printer.warning("no recovery code was made: `sect recovery-code` makes one");
+    }
     if confirmed {
         context.printer.step(&format!("{} is yours. It joins your home network now (STEP 8).", entry.alias));
     } else {
@@ -95,7 +115,15 @@ async fn claim(
             .printer
             .warning("the plug did not confirm the last step; it may be ready all the same, so it is looked for");
     }
-    homecoming(context, wanted, keyring, entry, started, confirmed).await
+    let (home_address, simulated) = (wanted.home_address.clone(), wanted.simulated_radio.is_some());
+    Homecoming { home_address, simulated, started, confirmed }.wait(context, keyring, entry).await
+}
+
+/// A pairing that came to nothing leaves a recovery code that recovers nothing.
+fn discard(context: &Context<'_>, paper: Option<Paper>) {
+    if let Some(paper) = paper {
+        paper.discard(context);
+    }
 }
 
 /// Asks for what was not given.
@@ -143,49 +171,57 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
         }
         context.printer.progress(&format!("  {failure}"));
     };
-    Ok(Plan { ssid, passcode, network: HomeNetwork { ssid: home, psk }, name, alias })
+    let paper =
+        if wanted.no_recovery_code { None } else { Paper::hand_over(context, wanted.recovery_file.as_deref())? };
+    Ok(Plan { ssid, passcode, network: HomeNetwork { ssid: home, psk }, name, alias, paper })
 }
 
-/// Waits for the plug at home and asks its `status` with the new keys.
-async fn homecoming(
-    context: &Context<'_>,
-    wanted: &Pair,
-    keyring: &Keyring,
-    entry: Entry,
-    started: Instant,
-    confirmed: bool,
-) -> Result<(), Failure> {
-    if wanted.simulated_radio.is_none() {
-        context.printer.progress("Let this computer join your home network again, if it does not by itself.");
-    }
-    let alias = entry.alias.clone();
-    let search = Search {
-        address: wanted.home_address.clone(),
-        patience: context.global.timeout.unwrap_or(HOMECOMING),
-        insist: true,
-        ..context.search()
-    };
-    let arrived = async {
-        let mut bound = Bound::open(keyring, entry, &search).await?;
-        let answer = within(alias.as_str(), context.global.timeout, bound.session.status()).await?;
-        bound.answered()?;
-        Ok::<_, Failure>((bound, answer))
-    };
-    let (bound, answer) = arrived.await.map_err(|failure| match failure.exit {
-        Exit::NotFound | Exit::Timeout => {
-            tracing::debug!(%failure, "not at home");
-            stayed_away(&alias, confirmed)
+/// The plug's way home, once it knows its owner.
+pub(super) struct Homecoming {
+    /// Where it will be, instead of looking for it.
+    pub(super) home_address: Option<String>,
+    /// Whether this computer stays where it is.
+    pub(super) simulated: bool,
+    /// When the run began.
+    pub(super) started: Instant,
+    /// Whether M9 came.
+    pub(super) confirmed: bool,
+}
+
+impl Homecoming {
+    /// Waits for the plug at home and asks its `status` with the new keys.
+    pub(super) async fn wait(self, context: &Context<'_>, keyring: &Keyring, entry: Entry) -> Result<(), Failure> {
+        if !self.simulated {
+            context.printer.progress("Let this computer join your home network again, if it does not by itself.");
         }
-        _ => failure,
-    })?;
-    let took = started.elapsed();
-    let took_s = (took.as_secs_f64() * 10.0).round() / 10.0;
-    let paired = Paired { paired: true, report: Report::of_answer(&bound.entry, &answer), took_s };
-    context.printer.result(&paired, || {
-        format!("{}\nPaired and at home after {took_s} s. Try: sect on", sentence(&bound.entry, &answer))
-    });
-    bound.session.close().await;
-    Ok(())
+        let alias = entry.alias.clone();
+        let search = Search {
+            address: self.home_address,
+            patience: context.global.timeout.unwrap_or(HOMECOMING),
+            insist: true,
+            ..context.search()
+        };
+        let arrived = async {
+            let mut bound = Bound::open(keyring, entry, &search).await?;
+            let answer = within(alias.as_str(), context.global.timeout, bound.session.status()).await?;
+            bound.answered()?;
+            Ok::<_, Failure>((bound, answer))
+        };
+        let (bound, answer) = arrived.await.map_err(|failure| match failure.exit {
+            Exit::NotFound | Exit::Timeout => {
+                tracing::debug!(%failure, "not at home");
+                stayed_away(&alias, self.confirmed)
+            }
+            _ => failure,
+        })?;
+        let took_s = (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        let paired = Paired { paired: true, report: Report::of_answer(&bound.entry, &answer), took_s };
+        context.printer.result(&paired, || {
+            format!("{}\nPaired and at home after {took_s} s. Try: sect on", sentence(&bound.entry, &answer))
+        });
+        bound.session.close().await;
+        Ok(())
+    }
 }
 
 /// Pairing is over, and the plug is not at home.
@@ -202,13 +238,15 @@ fn stayed_away(alias: &Name, confirmed: bool) -> Failure {
 }
 
 /// Ctrl-C came while plug and computer were talking, or the plug was on its way home.
-fn stopped() -> Failure {
+pub(super) fn stopped() -> Failure {
     Failure::new(Exit::Other, "stopped").next("`sect list` tells whether the plug is yours already")
 }
 
-fn failed(error: PairingError) -> Failure {
+pub(super) fn failed(error: PairingError) -> Failure {
     match error {
         PairingError::WrongCode => wrong_code(),
+        PairingError::NotRecovered => Failure::new(Exit::Crypto, error.to_string())
+            .next("after five attempts the plug shows another code; hold its button again for a new window"),
         PairingError::Interrupted => {
             Failure::new(Exit::Timeout, error.to_string()).next("take the code that the display shows now")
         }

@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::binding::Binding;
 use super::message::{
     Accept, BindCommit, BindCred, BindDone, BindPsk, BindTopic, BindWifi, Confirm, Hello, MAX_CLOUDS, Number,
+    RebindWifi, Recover,
 };
 use crate::proto::certificate::{CertificateError, check_issued};
 use crate::proto::credential::CtlrCredentials;
@@ -25,7 +26,8 @@ use crate::proto::id::{Nonce, PskId, SpkiHash, ThingId};
 use crate::proto::invitation::Invitation;
 use crate::proto::json::{self, Body};
 use crate::proto::keys::{Ephemeral, PairingCode, PairingKeys};
-use crate::proto::signature::{POP, SigningKey, Spki};
+use crate::proto::recovery::RecoveryCode;
+use crate::proto::signature::{POP, RECOVER, SigningKey};
 use crate::proto::time::Micros;
 use crate::proto::user::Name;
 use crate::proto::wifi::HomeNetwork;
@@ -52,10 +54,25 @@ struct Own {
     errand: Errand,
 }
 
+/// What somebody brings along who recovers a thing.
+#[derive(Debug, Clone)]
+pub struct Recovering {
+    /// What stands on the paper.
+    pub code: RecoveryCode,
+    /// What replaces it, once the thing has it.
+    pub next: RecoveryCode,
+    /// Whether the users who are no owners stay.
+    pub keep: bool,
+    /// Another home network; without one the thing keeps its own.
+    pub network: Option<HomeNetwork>,
+}
+
 /// What the run is for.
 enum Errand {
     /// To own a thing that belongs to nobody.
-    Claim { network: HomeNetwork, recovery: Option<Spki> },
+    Claim { network: HomeNetwork, recovery: Option<RecoveryCode> },
+    /// To own a thing whose owners' controllers are lost.
+    Recover(Recovering),
     /// To become a user of the thing that invites.
     Join(Invitation),
 }
@@ -140,6 +157,9 @@ pub enum PairingError {
     /// What answers is not the thing that the invitation names.
     #[error("what answers is not the plug that invites you: somebody may be in between")]
     OtherThing,
+    /// The thing did not take the recovery code, or the passcode beside it.
+    #[error("the plug does not take these two codes: compare both, the one on paper and the one on the display")]
+    NotRecovered,
     /// The thing fell silent after the code was proved.
     #[error("the plug stopped answering halfway: nothing was changed, start again")]
     Interrupted,
@@ -166,14 +186,13 @@ enum Unread {
 }
 
 impl Run {
-    /// Begins a run with the first owner's code; `recovery` is the public half of the recovery code,
-    /// where the user made one.
+    /// Begins a run with the first owner's code, and with a recovery code, where the user made one.
     #[must_use]
     pub fn new(
         code: PairingCode,
         network: HomeNetwork,
         name: Name,
-        recovery: Option<Spki>,
+        recovery: Option<RecoveryCode>,
         rng: &mut dyn CryptoRng,
     ) -> Self {
         Self::begin(code, name, Errand::Claim { network, recovery }, rng)
@@ -184,6 +203,12 @@ impl Run {
     #[must_use]
     pub fn invited(invitation: Invitation, name: Name, rng: &mut dyn CryptoRng) -> Self {
         Self::begin(PairingCode::of_invitation(&invitation.secret), name, Errand::Join(invitation), rng)
+    }
+
+    /// Begins a run at a thing whose owners' controllers are lost, with the code on its display.
+    #[must_use]
+    pub fn recovering(code: PairingCode, recovering: Recovering, name: Name, rng: &mut dyn CryptoRng) -> Self {
+        Self::begin(code, name, Errand::Recover(recovering), rng)
     }
 
     fn begin(code: PairingCode, name: Name, errand: Errand, rng: &mut dyn CryptoRng) -> Self {
@@ -213,7 +238,8 @@ impl Run {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Persisting { keys, binding } => {
                 let rec = match &self.own.errand {
-                    Errand::Claim { recovery, .. } => *recovery,
+                    Errand::Claim { recovery, .. } => recovery.as_ref().map(|code| code.key(&binding.thing).spki()),
+                    Errand::Recover(recovering) => Some(recovering.next.key(&binding.thing).spki()),
                     Errand::Join(_) => None,
                 };
                 self.send_sealed(&keys.c2t, &BindCommit { n: Number, rec }, rng);
@@ -293,8 +319,13 @@ impl Run {
         let Ok(shared) = ephemeral.agree(&accept.y) else { return self.fail(PairingError::Impostor) };
         let keys = Box::new(PairingKeys::derive(&hello, payload, &shared, &self.own.code));
         let pop = self.own.key.sign(POP, &keys.transcript);
-        let confirm = Confirm { n: Number, spki: self.own.key.spki(), pop, name: self.own.name.clone() };
-        self.send_sealed(&keys.c2t, &confirm, rng);
+        let (spki, name) = (self.own.key.spki(), self.own.name.clone());
+        if let Errand::Recover(Recovering { code, keep, .. }) = &self.own.errand {
+            let sig = code.key(&accept.id).sign(RECOVER, &keys.transcript);
+            self.send_sealed(&keys.c2t, &Recover { n: Number, spki, pop, name, sig, keep: *keep }, rng);
+        } else {
+            self.send_sealed(&keys.c2t, &Confirm { n: Number, spki, pop, name }, rng);
+        }
         self.tell(Progress::Found { thing: accept.id });
         Phase::Topic { thing: accept.id, ca: accept.ca, keys }
     }
@@ -314,10 +345,17 @@ impl Run {
             Err(unread) => return self.refuse(&unread, Phase::Topic { thing, ca, keys }),
         };
         self.tell(Progress::CodeProved);
-        if let Errand::Claim { network, .. } = &self.own.errand {
-            let HomeNetwork { ssid, psk } = network.clone();
-            self.send_sealed(&keys.c2t, &BindWifi { n: Number, ssid, key: psk }, rng);
-            self.tell(Progress::NetworkGiven);
+        match &self.own.errand {
+            Errand::Claim { network, .. } => {
+                let HomeNetwork { ssid, psk } = network.clone();
+                self.send_sealed(&keys.c2t, &BindWifi { n: Number, ssid, key: psk }, rng);
+                self.tell(Progress::NetworkGiven);
+            }
+            Errand::Recover(Recovering { network, .. }) => {
+                let (ssid, key) = network.clone().map(|network| (network.ssid, network.psk)).unzip();
+                self.send_sealed(&keys.c2t, &RebindWifi { n: Number, ssid, key }, rng);
+            }
+            Errand::Join(_) => {}
         }
         Phase::Cred { thing, ca, keys, topic }
     }
@@ -425,6 +463,7 @@ impl Phase {
         match (self, errand) {
             (Self::Accept { .. }, _) => PairingError::Silent,
             (Self::Topic { .. }, Errand::Claim { .. }) => PairingError::WrongCode,
+            (Self::Topic { .. }, Errand::Recover(_)) => PairingError::NotRecovered,
             (Self::Topic { .. }, Errand::Join(_)) => PairingError::InvitationOver,
             (Self::Cred { .. } | Self::Psk { .. } | Self::Persisting { .. } | Self::Over, _) => {
                 PairingError::Interrupted

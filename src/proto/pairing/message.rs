@@ -60,6 +60,26 @@ pub struct Confirm {
 }
 body!(Confirm, "pair.confirm");
 
+/// M3 `pair.recover`, in the place of `pair.confirm`: who lost all controllers proves the recovery code too
+/// (protocol section 9).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recover {
+    /// Which message of its sender this is.
+    pub n: Number<0>,
+    /// The controller's P-256 key.
+    pub spki: Spki,
+    /// Signature over the transcript with that key.
+    pub pop: Signature,
+    /// Whose controller it is.
+    pub name: Name,
+    /// Signature over the transcript with the recovery key.
+    pub sig: Signature,
+    /// Whether the users who are no owners stay.
+    pub keep: bool,
+}
+body!(Recover, "pair.recover");
+
 /// M4 `bind.topic` (SecT STEP 3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +105,21 @@ pub struct BindWifi {
     pub key: WifiPsk,
 }
 body!(BindWifi, "bind.wifi");
+
+/// M5 `bind.wifi` of a recovery: without a network the thing keeps the one that it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RebindWifi {
+    /// Which message of its sender this is.
+    pub n: Number<1>,
+    /// The home network's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssid: Option<Ssid>,
+    /// What opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<WifiPsk>,
+}
+body!(RebindWifi, "bind.wifi");
 
 /// M6 `bind.cred` (SecT STEP 5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::message::{
     Accept, BindCommit, BindCred, BindDone, BindPsk, BindTopic, BindWifi, CloudServer, Confirm, Der, Hello, Number,
+    RebindWifi, Recover,
 };
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::credential::CtlrCredentials;
@@ -20,7 +21,7 @@ use crate::proto::id::{Cid, Nonce};
 use crate::proto::json::{self, Body};
 use crate::proto::keys::{Ephemeral, PairingCode, PairingKeys};
 use crate::proto::record::{ControllerRecord, KeyAge};
-use crate::proto::signature::{POP, Spki};
+use crate::proto::signature::{POP, RECOVER, Spki};
 use crate::proto::time::Micros;
 use crate::proto::topic::TToken;
 use crate::proto::user::{Name, Role};
@@ -47,6 +48,9 @@ pub enum Purpose {
     /// Somebody whom an owner invited joins the household (SecT STEP 16): without M5, for the thing is at
     /// home already.
     Invitation(Guest),
+    /// Who holds the recovery code, of which this is the public half, becomes the owner in the place of all
+    /// earlier ones (protocol section 9).
+    Recovery(Spki),
 }
 
 /// Somebody who is invited. What he calls himself in M3 does not count.
@@ -64,7 +68,6 @@ pub struct Guest {
 
 /// What a run has agreed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "it lies behind the pointer of an outcome")]
 pub enum Bound {
     /// The first owner of the thing.
     Owner {
@@ -77,6 +80,17 @@ pub enum Bound {
     },
     /// One more controller of the household.
     Guest(ControllerRecord),
+    /// The owner in the place of all earlier ones.
+    Recovered {
+        /// The new controller.
+        controller: ControllerRecord,
+        /// Another home network, where he gave one.
+        network: Option<HomeNetwork>,
+        /// Whether the users who are no owners stay.
+        keep: bool,
+        /// The public half of the next recovery code.
+        recovery: Spki,
+    },
 }
 
 /// One run, bound to one session.
@@ -109,6 +123,8 @@ enum State {
 struct Granted {
     keys: Box<PairingKeys>,
     controller: ControllerRecord,
+    /// Of a recovery: whether the users who are no owners stay.
+    keep: bool,
     until: Micros,
 }
 
@@ -116,6 +132,7 @@ struct Granted {
 enum Terms {
     Claim(HomeNetwork),
     Invitation,
+    Recovery(Option<HomeNetwork>),
 }
 
 /// What came of a message.
@@ -227,12 +244,12 @@ impl Run {
         context: &Context<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Outcome {
-        let Some(confirm) = open::<Confirm>(&keys.c2t, message) else { return self.over(Ending::Failed) };
+        let Some((confirm, keep)) = self.open_confirm(&keys, message) else { return self.over(Ending::Failed) };
         if confirm.spki.verify(POP, &keys.transcript, &confirm.pop).is_err() {
             return self.over(Ending::Failed);
         }
         let (name, role, left_s) = match &self.purpose {
-            Purpose::Claim => (confirm.name, Role::Owner, None),
+            Purpose::Claim | Purpose::Recovery(_) => (confirm.name, Role::Owner, None),
             Purpose::Invitation(guest) => (guest.name.clone(), guest.role, guest.ttl_s),
         };
         let controller = ControllerRecord {
@@ -250,15 +267,25 @@ impl Run {
         };
         let topic = BindTopic { n: Number, cid: controller.cid, topic: controller.topic.clone() };
         let mut replies = vec![seal(&keys.t2c, &topic, rng)];
-        let granted = Box::new(Granted { keys, controller, until: now.after(GRANTED_LIFE) });
+        let granted = Box::new(Granted { keys, controller, keep, until: now.after(GRANTED_LIFE) });
         self.state = match self.purpose {
-            Purpose::Claim => State::Granted(granted),
+            Purpose::Claim | Purpose::Recovery(_) => State::Granted(granted),
             Purpose::Invitation(_) => {
                 replies.extend(granted.credentials(context, rng));
                 State::Told(granted, Terms::Invitation)
             }
         };
         self.reply(message, replies)
+    }
+
+    /// M3 as this run takes it. That of a recovery carries a signature with the recovery key as well.
+    fn open_confirm(&self, keys: &PairingKeys, message: &[u8]) -> Option<(Confirm, bool)> {
+        let Purpose::Recovery(key) = &self.purpose else {
+            return open::<Confirm>(&keys.c2t, message).map(|confirm| (confirm, true));
+        };
+        let Recover { n, spki, pop, name, sig, keep } = open(&keys.c2t, message)?;
+        key.verify(RECOVER, &keys.transcript, &sig).ok()?;
+        Some((Confirm { n, spki, pop, name }, keep))
     }
 
     /// M5 -> M6, M7 (SecT STEP 4, 5, 7).
@@ -269,9 +296,20 @@ impl Run {
         context: &Context<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Outcome {
-        let Some(wifi) = open::<BindWifi>(&granted.keys.c2t, message) else { return self.over(Ending::Aborted) };
+        let terms = match &self.purpose {
+            Purpose::Recovery(_) => {
+                open::<RebindWifi>(&granted.keys.c2t, message).and_then(|wifi| match (wifi.ssid, wifi.key) {
+                    (Some(ssid), Some(psk)) => Some(Terms::Recovery(Some(HomeNetwork { ssid, psk }))),
+                    (None, None) => Some(Terms::Recovery(None)),
+                    _ => None,
+                })
+            }
+            Purpose::Claim | Purpose::Invitation(_) => open::<BindWifi>(&granted.keys.c2t, message)
+                .map(|wifi| Terms::Claim(HomeNetwork { ssid: wifi.ssid, psk: wifi.key })),
+        };
+        let Some(terms) = terms else { return self.over(Ending::Aborted) };
         let replies = granted.credentials(context, rng);
-        self.state = State::Told(granted, Terms::Claim(HomeNetwork { ssid: wifi.ssid, psk: wifi.key }));
+        self.state = State::Told(granted, terms);
         self.reply(message, replies.into())
     }
 
@@ -282,8 +320,12 @@ impl Run {
         let bound = match (&terms, commit.rec) {
             (Terms::Claim(network), recovery) => Bound::Owner { controller, network: network.clone(), recovery },
             (Terms::Invitation, None) => Bound::Guest(controller),
-            // Whom somebody invited has no say in how the household is recovered.
-            (Terms::Invitation, Some(_)) => return self.over(Ending::Aborted),
+            (Terms::Recovery(network), Some(recovery)) => {
+                Bound::Recovered { controller, network: network.clone(), keep: granted.keep, recovery }
+            }
+            // Whom somebody invited has no say in how the household is recovered, and a code that was used is
+            // replaced.
+            (Terms::Invitation, Some(_)) | (Terms::Recovery(_), None) => return self.over(Ending::Aborted),
         };
         self.last = Some(Exchange { message: message.to_vec(), replies: Vec::new() });
         self.state = State::Told(granted, terms);

@@ -26,9 +26,14 @@ pub(super) struct AccessPoint {
 impl AccessPoint {
     /// Opens the first window.
     pub(super) fn open(core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) -> Self {
-        let mut access_point = Self { passed: 0, window: None };
+        let mut access_point = Self::asleep();
         access_point.open_window(core, now, rng);
         access_point
+    }
+
+    /// One that nobody has opened.
+    pub(super) const fn asleep() -> Self {
+        Self { passed: 0, window: None }
     }
 
     /// Whether all windows have passed.

@@ -7,6 +7,7 @@
 //! clock and no socket, and what a stranger sends can only move a counter.
 
 mod access_point;
+mod farewell;
 mod household;
 mod registrar;
 mod verdict;
@@ -15,6 +16,7 @@ mod window;
 use std::collections::VecDeque;
 
 use access_point::AccessPoint;
+use farewell::Farewell;
 use household::HouseholdState;
 use registrar::{Answered, Registrar};
 use window::Window;
@@ -74,6 +76,8 @@ enum Phase {
     Unclaimed(AccessPoint),
     /// Somebody's; `handover` is the access point whose last message is still on its way.
     Claimed { household: Box<HouseholdState>, handover: Option<Window> },
+    /// Given up by its owner, and about to be nobody's.
+    Wiping(Farewell),
 }
 
 /// What a start of the daemon brings along.
@@ -105,6 +109,13 @@ enum News {
     Yes,
     #[default]
     No,
+}
+
+impl Switched {
+    /// The household is gone, and with it who switched.
+    fn forget_who(&mut self) {
+        (self.by, self.who, self.since) = (SwitchedBy::Boot, None, Micros::ZERO);
+    }
 }
 
 impl Core {
@@ -198,7 +209,7 @@ impl Thing {
     /// Whether it has an owner.
     #[must_use]
     pub fn is_claimed(&self) -> bool {
-        matches!(self.phase, Phase::Claimed { .. })
+        !matches!(self.phase, Phase::Unclaimed(_))
     }
 
     /// What was dropped and answered so far, by reason.
@@ -212,6 +223,7 @@ impl Thing {
         match &mut self.phase {
             Phase::Unclaimed(access_point) => access_point.handle_session_opened(session, psk_identity),
             Phase::Claimed { household, .. } => household.handle_session_opened(session, psk_identity),
+            Phase::Wiping(_) => {}
         }
     }
 
@@ -222,11 +234,12 @@ impl Thing {
                 access_point.handle_session_closed(&mut self.core, session, now, ports.rng);
             }
             Phase::Claimed { household, handover } => {
-                household.handle_session_closed(&mut self.core, session);
+                household.handle_session_closed(&mut self.core, session, now);
                 if handover.as_ref().is_some_and(|window| window.end_handover(session)) {
                     self.finish_handover(now);
                 }
             }
+            Phase::Wiping(_) => {}
         }
     }
 
@@ -248,7 +261,7 @@ impl Thing {
     /// All that was sent to this session has arrived.
     pub fn handle_acknowledged(&mut self, session: SessionId, now: Micros) {
         match &mut self.phase {
-            Phase::Unclaimed(_) => {}
+            Phase::Unclaimed(_) | Phase::Wiping(_) => {}
             Phase::Claimed { household, handover: None } => household.handle_acknowledged(&mut self.core, session),
             Phase::Claimed { handover: Some(window), .. } => {
                 if window.end_handover(session) {
@@ -295,6 +308,14 @@ impl Thing {
                     now,
                     ports.rng,
                 ),
+                _ if household.is_nearby(session) => {
+                    let incoming = Incoming { from: session, topic, payload };
+                    let (verdict, window) =
+                        household.handle_recovery(&mut self.core, &mut self.registrar, incoming, now, ports);
+                    // M9 is out; the access point stays until it has arrived.
+                    *handover = window;
+                    verdict
+                }
                 _ if household.has_run(session) => {
                     let incoming = Incoming { from: session, topic, payload };
                     household.handle_run(&mut self.core, &mut self.registrar, incoming, now, ports)
@@ -304,14 +325,19 @@ impl Thing {
                     household.handle_publish(&mut self.core, &mut self.registrar, incoming, now, ports)
                 }
             },
+            Phase::Wiping(farewell) => {
+                let incoming = Incoming { from: Path::Local, topic, payload };
+                farewell.handle_publish(&mut self.core, incoming, now)
+            }
         };
         self.core.counters.count(&verdict);
+        self.leave_if_asked_to(now);
         verdict
     }
 
     /// The link to a cloud server is up: the thing has proved who it is (SecT STEP 8).
     pub fn handle_cloud_up(&mut self, server: ServerId) {
-        if self.is_claimed() {
+        if let Phase::Claimed { .. } = self.phase {
             self.registrar.handle_up(&mut self.core, server);
         }
     }
@@ -345,16 +371,25 @@ impl Thing {
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Verdict {
-        let Phase::Claimed { household, .. } = &mut self.phase else {
-            return Verdict::Dropped(Dropped::ForeignTopic);
-        };
         let thing = self.core.identity.id();
         if !Registrar::is_answer(&thing, topic) {
             let incoming = Incoming { from: Path::Cloud(server), topic, payload };
-            let verdict = household.handle_publish(&mut self.core, &mut self.registrar, incoming, now, ports);
+            let verdict = match &mut self.phase {
+                Phase::Unclaimed(_) => return Verdict::Dropped(Dropped::ForeignTopic),
+                Phase::Claimed { household, .. } => {
+                    household.handle_publish(&mut self.core, &mut self.registrar, incoming, now, ports)
+                }
+                Phase::Wiping(farewell) => farewell.handle_publish(&mut self.core, incoming, now),
+            };
             self.core.counters.count(&verdict);
+            self.leave_if_asked_to(now);
             return verdict;
         }
+        let Phase::Claimed { household, .. } = &mut self.phase else {
+            // What matters to a thing that is about to be nobody's is that the server has answered.
+            let _ = self.registrar.handle_answer(server, payload, now);
+            return Verdict::Registered;
+        };
         match self.registrar.handle_answer(server, payload, now) {
             Answered::InForce => {
                 for topic in household.topics() {
@@ -386,6 +421,8 @@ impl Thing {
             }
             // The radio is still ours as an access point.
             Phase::Claimed { handover: Some(_), .. } => {}
+            // It is about to leave.
+            Phase::Wiping(_) => {}
         }
     }
 
@@ -403,7 +440,7 @@ impl Thing {
     #[must_use]
     pub fn wants_clock(&self) -> bool {
         match &self.phase {
-            Phase::Unclaimed(_) => false,
+            Phase::Unclaimed(_) | Phase::Wiping(_) => false,
             Phase::Claimed { household, .. } => !household.record().schedules.is_empty(),
         }
     }
@@ -422,7 +459,7 @@ impl Thing {
             Press::Long => {
                 // During the handover the access point is open already, and the owner is about to see it.
                 if let Phase::Claimed { household, handover: None } = &mut self.phase {
-                    household.open_maintenance(&mut self.core, now, ports.rng);
+                    household.open_by_button(&mut self.core, now, ports.rng);
                 }
             }
         }
@@ -433,7 +470,7 @@ impl Thing {
         let core = &mut self.core;
         let wanted = core.outlet.state.toggled();
         let switched = match &mut self.phase {
-            Phase::Unclaimed(_) => core.switch(wanted, SwitchedBy::Button, None, now, ports.outlet),
+            Phase::Unclaimed(_) | Phase::Wiping(_) => core.switch(wanted, SwitchedBy::Button, None, now, ports.outlet),
             Phase::Claimed { household, .. } => household.switch(core, wanted, SwitchedBy::Button, None, now, ports),
         };
         if let Phase::Claimed { household, handover } = &mut self.phase
@@ -456,6 +493,7 @@ impl Thing {
                 let home = household.poll_timeout().into_iter().chain(household.poll_day());
                 home.chain(self.registrar.poll_timeout()).min()
             }
+            Phase::Wiping(farewell) => Some(farewell.poll_timeout(&self.registrar)),
         }
     }
 
@@ -474,12 +512,30 @@ impl Thing {
                 let thing = self.core.identity.id();
                 self.registrar.handle_timeout(&mut self.core, now, |cloud| household.entries(&thing, cloud));
             }
+            Phase::Wiping(farewell) => {
+                if farewell.handle_timeout(&mut self.core, &self.registrar, now, ports) {
+                    self.core.outlet.forget_who();
+                    self.phase = Phase::Unclaimed(AccessPoint::open(&mut self.core, now, ports.rng));
+                }
+            }
         }
     }
 
     /// What the shell shall do next; `None` when there is nothing.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.core.actions.pop_front()
+    }
+
+    /// An owner has given the thing up: that is durable, and his answer is on its way.
+    fn leave_if_asked_to(&mut self, now: Micros) {
+        if !matches!(&self.phase, Phase::Claimed { household, .. } if household.is_given_up()) {
+            return;
+        }
+        if let Phase::Claimed { household, .. } =
+            std::mem::replace(&mut self.phase, Phase::Unclaimed(AccessPoint::asleep()))
+        {
+            self.phase = Phase::Wiping(Farewell::begin(household, &mut self.core, &mut self.registrar, now));
+        }
     }
 
     fn finish_handover(&mut self, now: Micros) {

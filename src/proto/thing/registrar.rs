@@ -186,6 +186,11 @@ impl Registrar {
         core.actions.push_back(Action::Register { server, topic, payload: json::encode(&set) });
     }
 
+    /// Whether every list that was declared has its answer.
+    pub(super) fn awaits_nothing(&self) -> bool {
+        self.servers.iter().all(|server| !server.awaits)
+    }
+
     /// When a list that got no answer is declared again.
     pub(super) fn poll_timeout(&self) -> Option<Micros> {
         self.servers.iter().filter_map(|server| server.again).min()

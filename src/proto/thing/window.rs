@@ -18,6 +18,7 @@ use crate::proto::keys::{self, PairingCode};
 use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::pairing::thing::{self as run, Bound, Context, Ending, Outcome, Run};
 use crate::proto::passcode::{self, Passcode};
+use crate::proto::signature::Spki;
 use crate::proto::time::Micros;
 use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
 
@@ -33,12 +34,13 @@ pub(super) const HANDOVER: Duration = Duration::from_secs(5);
 const REDRAW: Duration = Duration::from_secs(10);
 
 /// What a window is open for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Who reads the passcode becomes the owner.
     Claim,
-    /// The owners correct the home network; the passcode opens the radio and nothing else.
-    Maintenance,
+    /// The owners correct the home network. Beyond the radio the passcode opens a run for who holds the
+    /// recovery code of this public half, and without one nothing.
+    Maintenance(Option<Spki>),
 }
 
 /// Whether a window stays open.
@@ -92,7 +94,7 @@ impl Window {
 
     /// Who reads the passcode, where that opens more than the radio.
     pub(super) fn admission(&self) -> Option<Admission> {
-        (self.purpose == Purpose::Claim).then(|| Admission {
+        self.runs_for().map(|_| Admission {
             psk_identity: PAIR_IDENTITY.to_owned(),
             psk: keys::pairing_psk(&self.passcode),
             login: None,
@@ -101,6 +103,14 @@ impl Window {
             max_sessions: MAX_PAIR_SESSIONS,
             new_sessions: NewSessions::Open,
         })
+    }
+
+    /// What the runs of this window lead to, where it has any.
+    fn runs_for(&self) -> Option<run::Purpose> {
+        match &self.purpose {
+            Purpose::Claim => Some(run::Purpose::Claim),
+            Purpose::Maintenance(recovery) => recovery.map(run::Purpose::Recovery),
+        }
     }
 
     /// Opens the access point; whom the server admits was said before.
@@ -116,7 +126,9 @@ impl Window {
     }
 
     pub(super) fn handle_session_opened(&mut self, session: SessionId) {
-        self.runs.insert(session, Run::new(PairingCode::of_passcode(&self.passcode), run::Purpose::Claim));
+        if let Some(purpose) = self.runs_for() {
+            self.runs.insert(session, Run::new(PairingCode::of_passcode(&self.passcode), purpose));
+        }
     }
 
     pub(super) fn handle_session_closed(&mut self, core: &mut Core, session: SessionId, now: Micros) -> Life {
@@ -261,9 +273,9 @@ impl Window {
         } else if self.runs.values().any(Run::is_under_way) {
             Screen::Pairing { ssid }
         } else {
-            match self.purpose {
+            match &self.purpose {
                 Purpose::Claim => Screen::AccessPoint { ssid, passcode, left },
-                Purpose::Maintenance => Screen::Maintenance { ssid, passcode, left },
+                Purpose::Maintenance(_) => Screen::Maintenance { ssid, passcode, left },
             }
         }));
     }

@@ -45,6 +45,7 @@ pub fn render(screen: &Screen) -> [String; 2] {
             }
             .to_owned(),
         ),
+        Screen::Wiping => ("unpaired".to_owned(), "forgetting all".to_owned()),
         Screen::Fault(fault) => (
             "FAULT".to_owned(),
             match fault {
@@ -123,6 +124,7 @@ mod tests {
             (Screen::JoinFailed { ssid, reason: JoinFailure::Other }, ["Wohnung Gr?nwald", "no connection"]),
             (Screen::Online { name: name.clone(), outlet: OutletState::On }, ["K?che", "on"]),
             (Screen::Online { name, outlet: OutletState::Off }, ["K?che", "off"]),
+            (Screen::Wiping, ["unpaired", "forgetting all"]),
             (Screen::Fault(Fault::Store), ["FAULT", "storage: see log"]),
             (Screen::Fault(Fault::Outlet), ["FAULT", "outlet: see log"]),
             (Screen::Fault(Fault::Radio), ["FAULT", "Wi-Fi: see log"]),

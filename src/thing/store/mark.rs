@@ -45,6 +45,14 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// Takes the mark away; when this returns, a power cut does not bring it back.
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(MARK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync_folder(folder),
+    }
+}
+
 #[cfg(test)]
 thread_local! {
     /// What a test cannot do to a disk: refuses marks in this thread.

@@ -11,6 +11,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod wipe;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -86,12 +87,18 @@ impl Store {
         let marked = prepare_files(folder, &path)?;
         let mut database = connect(&path).map_err(|error| refused(&path, error))?;
         schema::check(&database, &path)?;
-        if marked && !schema::has_household(&database, &path)? {
+        let mut marked = marked;
+        if marked && !schema::has_household(&database, &path)? && !schema::is_wiping(&database, &path)? {
             // Before anything is written: whoever restores it finds what was there.
             return Err(StoreError::ClaimedButLost);
         }
         make_durable(&database).map_err(|error| refused(&path, error))?;
         schema::migrate(&mut database, &path)?;
+        if schema::is_wiping(&database, &path)? {
+            // The power was cut after an owner had given the thing up (SecT STEP 20).
+            wipe::finish(&mut database, folder)?;
+            marked = false;
+        }
         let stored = load(&mut database, &path, marked, create_identity)?;
         settle(&database).map_err(|error| refused(&path, error))?;
         let waiting = Waiting::after(history::last_place(&database).map_err(|error| refused(&path, error))?);
@@ -196,6 +203,22 @@ impl Vault for Store {
                 crash_point!("outlet.before");
             },
         )
+    }
+
+    fn begin_wipe(&mut self, generation: u64) -> Result<(), VaultFault> {
+        self.write(|transaction| rows::begin_wipe(transaction, generation), || {})?;
+        crash_point!("wipe.begin");
+        Ok(())
+    }
+
+    fn wipe(&mut self) -> Result<(), VaultFault> {
+        wipe::finish(&mut self.database, &self.folder).map_err(|error| {
+            tracing::error!(%error, "the store failed");
+            VaultFault
+        })?;
+        // What the household did and nobody has written down yet.
+        self.waiting = Waiting::after(0);
+        Ok(())
     }
 }
 

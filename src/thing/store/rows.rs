@@ -74,6 +74,26 @@ pub(super) fn set_generation(transaction: &Transaction<'_>, generation: u64) -> 
     if rows == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
 }
 
+/// From now on the thing is to be wiped.
+pub(super) fn begin_wipe(transaction: &Transaction<'_>, generation: u64) -> Result<()> {
+    set_generation(transaction, generation)?;
+    transaction.execute("UPDATE registration SET wiping = 1", [])?;
+    Ok(())
+}
+
+/// Whatever was kept for a household; done twice it is done once.
+pub(super) fn wipe(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.execute_batch(
+        "DELETE FROM controller; DELETE FROM schedule; DELETE FROM household; DELETE FROM outlet;
+         DELETE FROM history; DELETE FROM sqlite_sequence;",
+    )
+}
+
+pub(super) fn end_wipe(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.execute("UPDATE registration SET wiping = 0", [])?;
+    Ok(())
+}
+
 /// The registration's generation, and whether a wipe has begun.
 pub(super) fn read_registration(database: &Connection) -> Result<(u64, bool)> {
     let (generation, wiping): (i64, bool) = database

@@ -128,6 +128,16 @@ pub(super) fn has_household(database: &Connection, path: &Path) -> Result<bool, 
         && one("SELECT count(*) FROM household")? == 1)
 }
 
+/// Whether a wipe has begun and is not done.
+pub(super) fn is_wiping(database: &Connection, path: &Path) -> Result<bool, StoreError> {
+    let one = |query: &str| -> Result<i64, StoreError> {
+        database.query_row(query, [], |row| row.get(0)).map_err(|error| refused(path, error))
+    };
+    // Earlier versions of the tables knew no wipe.
+    let known = "SELECT count(*) FROM pragma_table_info('registration') WHERE name = 'wiping'";
+    Ok(one(known)? == 1 && one("SELECT count(*) FROM registration WHERE wiping = 1")? == 1)
+}
+
 /// Brings the tables to this version, in one transaction.
 pub(super) fn migrate(database: &mut Connection, path: &Path) -> Result<(), StoreError> {
     MIGRATIONS.to_latest(database).map_err(|error| match error {

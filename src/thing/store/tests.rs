@@ -17,6 +17,8 @@ use crate::proto::topic::TToken;
 use crate::proto::user::Role;
 use crate::proto::wifi::{HomeNetwork, Ssid};
 
+mod wipe;
+
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("lib/sect");

@@ -122,6 +122,10 @@ impl World {
         let drawn = Boot::random(&mut self.rng);
         let boot = if self.mutation == Mutation::BootNeverChanges { Boot::new([1; 16]) } else { drawn };
         self.expect_its_word_holds();
+        if self.plug.disk.wiping {
+            // The store goes on with a wipe before anything else.
+            self.plug.disk.forget_all();
+        }
         let disk = self.plug.disk.clone();
         let stored = Stored {
             identity: disk.identity,

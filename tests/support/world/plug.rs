@@ -24,6 +24,16 @@ pub struct Disk {
     pub household: Option<Household>,
     pub outlet: Option<OutletState>,
     pub log: Vec<Note>,
+    /// Whether a wipe has begun.
+    pub wiping: bool,
+}
+
+impl Disk {
+    /// What a wipe leaves: what the thing itself is, and the generation of its registration.
+    pub fn forget_all(&mut self) {
+        (self.household, self.outlet, self.wiping) = (None, None, false);
+        self.log.clear();
+    }
 }
 
 /// The plug.
@@ -60,7 +70,7 @@ impl Plug {
     /// Factory-fresh, without power.
     pub fn new(identity: StoredIdentity) -> Self {
         Self {
-            disk: Disk { identity, generation: 0, household: None, outlet: None, log: Vec::new() },
+            disk: Disk { identity, generation: 0, household: None, outlet: None, log: Vec::new(), wiping: false },
             before: None,
             load: OutletState::Off,
             machine: None,
@@ -226,6 +236,17 @@ impl Vault for VaultPort<'_> {
 
     fn remember(&mut self, outlet: OutletState) -> Result<(), VaultFault> {
         self.write(|disk| disk.outlet = Some(outlet))
+    }
+
+    fn begin_wipe(&mut self, generation: u64) -> Result<(), VaultFault> {
+        self.write(|disk| (disk.generation, disk.wiping) = (generation, true))
+    }
+
+    fn wipe(&mut self) -> Result<(), VaultFault> {
+        if !self.disk.wiping {
+            self.mains.accuse("a thing was wiped that nobody gave up".into());
+        }
+        self.write(Disk::forget_all)
     }
 }
 

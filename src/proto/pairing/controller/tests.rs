@@ -8,6 +8,7 @@ use crate::proto::credential::{CtlrPassword, CtlrUser};
 use crate::proto::id::{Cid, X25519Public};
 use crate::proto::pairing::message::{CloudServer, Der};
 use crate::proto::passcode::Passcode;
+use crate::proto::signature::Spki;
 use crate::proto::testing::Counter;
 use crate::proto::topic::TToken;
 
@@ -116,8 +117,8 @@ fn network() -> HomeNetwork {
     HomeNetwork { ssid: "home".parse().expect("valid"), psk: "correct horse".parse().expect("valid") }
 }
 
-fn recovery() -> Spki {
-    SigningKey::random(&mut Counter::new(77)).spki()
+fn recovery() -> RecoveryCode {
+    RecoveryCode::random(&mut Counter::new(77))
 }
 
 fn steps(run: &mut Run) -> Vec<Step> {
@@ -239,7 +240,7 @@ fn a_run_binds_thing_and_controller() {
 
     let mut pair = Pair::new();
     let (binding, commit) = pair.until_commit();
-    assert_eq!(pair.thing.opened::<BindCommit>(&commit).rec, Some(recovery()));
+    assert_eq!(pair.thing.opened::<BindCommit>(&commit).rec, Some(recovery().key(&binding.thing).spki()));
     assert_eq!(binding.thing, pair.thing.identity.id());
     assert_eq!(binding.ca, pair.thing.identity.ca());
     assert_eq!((binding.cid, binding.epoch, binding.confirmed), (CID, 0, false));
@@ -448,7 +449,7 @@ fn a_certificate_that_does_not_fit_ends_the_run() {
     // Over another key than this controller's.
     let mut pair = Pair::new();
     pair.until_wifi();
-    pair.thing.spki = Some(recovery());
+    pair.thing.spki = Some(SigningKey::random(&mut Counter::new(77)).spki());
     let cred = pair.thing.cred();
     pair.give(&cred);
     pair.expect_failed(PairingError::Certificate(CertificateError::ForeignSubject));

@@ -14,7 +14,7 @@ use crate::proto::id::Cid;
 use crate::proto::message::{EVENT_LEFT, Left, ReturnCode, SwitchedBy};
 use crate::proto::operation::Operation;
 use crate::proto::operation::argument::WifiSet;
-use crate::proto::port::{OutletFault, Ports};
+use crate::proto::port::{OutletFault, Ports, VaultFault};
 use crate::proto::thing::registrar::Registrar;
 use crate::proto::thing::{Core, News};
 use crate::proto::time::Micros;
@@ -49,6 +49,8 @@ pub(super) enum After {
     Left(Cid),
     /// Another home network is tried (SecT STEP 19).
     Try(HomeNetwork),
+    /// The thing is given up, by the controller at this place (SecT STEP 20).
+    Leave(usize),
 }
 
 impl Done {
@@ -85,6 +87,16 @@ impl HouseholdState {
             Operation::UserRole(wanted) => self.set_role(core, registrar, wanted, now, ports),
             Operation::UserName(wanted) => self.rename_user(core, registrar, asker, wanted, now, ports),
             Operation::UserDel(whom) => self.remove_user(registrar, asker, whom, ports),
+            Operation::Unpair(_) => {
+                let generation = registrar.next_generation();
+                ports.vault.begin_wipe(generation).map_err(|VaultFault| ReturnCode::Storage)?;
+                Ok(Done { after: vec![After::Leave(asker.index)], ..Done::default() })
+            }
+            Operation::RecoverySet(wanted) => {
+                let staged = self.persist(registrar, ports, |household| household.recovery = Some(wanted.rec))?;
+                self.adopt(core, registrar, staged, now);
+                Ok(Done::default())
+            }
             Operation::WifiScan => Ok(Done::with(&seen(ports.air))),
             Operation::WifiSet(_) if self.home.is_trying() => Err(ReturnCode::Busy),
             Operation::WifiSet(WifiSet { ssid, key }) => {
@@ -100,7 +112,6 @@ impl HouseholdState {
             Operation::BootSet(wanted) => self.set_power_on(core, registrar, &wanted, now, ports),
             Operation::TimeSet(told) => self.set_time(core, registrar, &told, now, ports),
             Operation::HistoryList(wanted) => self.list_history(&wanted, ports),
-            _ => Err(ReturnCode::Unsupported),
         }
     }
 
@@ -121,6 +132,7 @@ impl HouseholdState {
                     self.tell_owners(core, registrar, (EVENT_LEFT, &Left { cid }), Some(told), now, rng);
                 }
                 After::Try(network) => self.begin_trial(core, network, now),
+                After::Leave(by) => self.give_up(core, by),
             }
         }
     }

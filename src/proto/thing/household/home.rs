@@ -181,7 +181,7 @@ impl HouseholdState {
         self.notice_time(now);
         self.end_past_sessions(core, now);
         if self.lets_in().is_some_and(|at| now >= at) {
-            self.open_maintenance(core, now, rng);
+            self.open_for_owners(core, now, rng);
             return;
         }
         if let Place::Maintenance(window) = &mut self.home.place

@@ -189,7 +189,9 @@ impl HouseholdState {
                     self.join_household(core, registrar, (place, session), controller, now, ports)
                 }
                 // No run of an invitation has another purpose.
-                Bound::Owner { .. } => self.end_run(core, session, Dropped::Run(Ending::Aborted)),
+                Bound::Owner { .. } | Bound::Recovered { .. } => {
+                    self.end_run(core, session, Dropped::Run(Ending::Aborted))
+                }
             },
             Outcome::Over(ending) => self.end_run(core, session, Dropped::Run(ending)),
         }

@@ -1,8 +1,8 @@
 //! Maintenance: an access point of a claimed thing, at which its owners correct the home network
 //! (protocol section 7.6).
 //!
-//! Its passcode opens the radio and proves nothing: who gets in there holds an owner's keys. So it is
-//! never the access point of a thing that nobody owns.
+//! Its passcode opens the radio and proves nothing: who gets in there holds an owner's keys, or the recovery
+//! code. So it is never the access point of a thing that nobody owns.
 
 use rand_core::CryptoRng;
 
@@ -11,17 +11,29 @@ use super::home::Place;
 use crate::proto::action::Admission;
 use crate::proto::operation::Operation;
 use crate::proto::record::ControllerRecord;
+use crate::proto::signature::Spki;
 use crate::proto::thing::Core;
 use crate::proto::thing::window::{Purpose, Window};
 use crate::proto::time::Micros;
 use crate::proto::user::Role;
 
 impl HouseholdState {
-    /// Leaves wherever the radio is, and opens a window with a passcode of its own.
-    pub(in crate::proto::thing) fn open_maintenance(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+    /// Somebody holds the button: leaves wherever the radio is, and opens a window with a passcode of its
+    /// own, at which the household can be recovered too.
+    pub(in crate::proto::thing) fn open_by_button(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+        self.open_maintenance(core, self.household.recovery, now, rng);
+    }
+
+    /// The home network cannot be joined. Nobody has to stand before the thing for this window, so it is for
+    /// its owners alone.
+    pub(super) fn open_for_owners(&mut self, core: &mut Core, now: Micros, rng: &mut dyn CryptoRng) {
+        self.open_maintenance(core, None, now, rng);
+    }
+
+    fn open_maintenance(&mut self, core: &mut Core, recovery: Option<Spki>, now: Micros, rng: &mut dyn CryptoRng) {
         self.give_trial_up(now);
         self.hang_up(core);
-        self.home.place = Place::Maintenance(Box::new(Window::new(Purpose::Maintenance, now, rng)));
+        self.home.place = Place::Maintenance(Box::new(Window::new(Purpose::Maintenance(recovery), now, rng)));
         self.admit(core);
         if let Place::Maintenance(window) = &mut self.home.place {
             window.go_on_air(core, now);

@@ -13,11 +13,13 @@ mod home;
 mod invitation;
 mod maintenance;
 mod page;
+mod recovery;
 mod rekey;
 mod renewal;
 mod schedule;
 mod tell;
 mod timers;
+mod unpair;
 mod users;
 mod wifi;
 
@@ -47,6 +49,7 @@ use crate::proto::id::{RequestId, ThingId};
 use crate::proto::message::{Request, Response, ReturnCode, State};
 use crate::proto::operation::Requested;
 use crate::proto::operation::result::Countdown;
+use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::pairing::message::CloudServer;
 use crate::proto::port::Ports;
 use crate::proto::record::{ControllerRecord, Household, NextTopic};
@@ -70,6 +73,8 @@ pub(super) struct HouseholdState {
     ages_saved_at: Micros,
     timers: Timers,
     plan: Plan,
+    /// Whether its owner has given the thing up.
+    given_up: bool,
     /// What was sealed last: room that the next message uses again.
     jwe: Vec<u8>,
     /// Where each message is opened.
@@ -132,6 +137,7 @@ impl HouseholdState {
             ages_saved_at: Micros::ZERO,
             timers: Timers::default(),
             plan: Plan::default(),
+            given_up: false,
             jwe: Vec::with_capacity(MAX_JWE_BYTES),
             room: OpeningRoom::new(),
         };
@@ -156,11 +162,13 @@ impl HouseholdState {
             Some(controller) => {
                 controller.sessions.insert(session);
             }
+            None if psk_identity == PAIR_IDENTITY => self.handle_nearby(session),
             None => self.invitations.handle_session_opened(session, psk_identity),
         }
     }
 
-    pub(super) fn handle_session_closed(&mut self, core: &mut Core, session: SessionId) {
+    pub(super) fn handle_session_closed(&mut self, core: &mut Core, session: SessionId, now: Micros) {
+        self.handle_nearby_closed(core, session, now);
         for controller in &mut self.controllers {
             controller.sessions.remove(&session);
         }

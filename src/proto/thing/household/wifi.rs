@@ -167,7 +167,7 @@ impl HouseholdState {
         );
         match back {
             Back::Home => self.go_home(core, now),
-            Back::Maintenance => self.open_maintenance(core, now, rng),
+            Back::Maintenance => self.open_for_owners(core, now, rng),
         }
     }
 

@@ -51,6 +51,9 @@ struct TestVault {
     saves: Vec<(Household, u64)>,
     remembered: Vec<OutletState>,
     notes: Vec<Note>,
+    /// The generation with which a wipe began.
+    wiping: Option<u64>,
+    wipes: usize,
     broken: bool,
 }
 
@@ -113,6 +116,22 @@ impl Vault for TestVault {
         self.saves.push((household.clone(), generation));
         Ok(())
     }
+
+    fn begin_wipe(&mut self, generation: u64) -> Result<(), VaultFault> {
+        if self.broken {
+            return Err(VaultFault);
+        }
+        self.wiping = Some(generation);
+        Ok(())
+    }
+
+    fn wipe(&mut self) -> Result<(), VaultFault> {
+        if self.broken || self.wiping.is_none() {
+            return Err(VaultFault);
+        }
+        self.wipes += 1;
+        Ok(())
+    }
 }
 
 macro_rules! ports {
@@ -125,11 +144,13 @@ mod day;
 mod household;
 mod invitation;
 mod pairing;
+mod recovery;
 mod registration;
 mod rekey;
 mod renewal;
 mod roles;
 mod users;
+mod unpair;
 mod wifi;
 
 fn identity() -> StoredIdentity {
@@ -199,7 +220,7 @@ impl Bench {
     fn household(&self) -> &Household {
         match &self.thing.phase {
             Phase::Claimed { household, .. } => household.record(),
-            Phase::Unclaimed(_) => panic!("nobody's"),
+            Phase::Unclaimed(_) | Phase::Wiping(_) => panic!("nobody's"),
         }
     }
 

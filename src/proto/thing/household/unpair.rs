@@ -1,0 +1,47 @@
+//! Giving the thing up (SecT STEP 20): from the owner's last command to the end of everybody's sessions.
+
+use super::HouseholdState;
+use crate::proto::action::{Action, Path};
+use crate::proto::envelope::Sealed;
+use crate::proto::thing::{Core, Incoming};
+use crate::proto::time::Micros;
+
+impl HouseholdState {
+    /// The answer is on its way to the one who gave the thing up. He alone may ask for it once more; what the
+    /// others said is not answered any more.
+    pub(super) fn give_up(&mut self, core: &mut Core, by: usize) {
+        self.given_up = true;
+        let pair = self.controllers.iter().zip(&self.household.controllers).nth(by);
+        let welcome = pair.into_iter().flat_map(|(controller, record)| controller.admissions(record)).collect();
+        core.actions.push_back(Action::Admit(welcome));
+        let others = self.controllers.iter_mut().enumerate().filter(|(index, _)| *index != by);
+        let sessions = others.flat_map(|(_, controller)| std::mem::take(&mut controller.sessions));
+        core.actions.extend(sessions.map(Action::EndSession));
+    }
+
+    /// Whether its owner has given the thing up.
+    pub(in crate::proto::thing) const fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Repeats an answer that was given before; whether there was one.
+    pub(in crate::proto::thing) fn answer_again(
+        &mut self,
+        core: &mut Core,
+        Incoming { from: path, topic, payload }: &Incoming<'_, Path>,
+        now: Micros,
+    ) -> bool {
+        let Some((controller, spoken)) =
+            self.controllers.iter_mut().find_map(|one| one.hears(topic).map(|on| (one, on)))
+        else {
+            return false;
+        };
+        let Ok(opened) = Sealed::parse(payload).and_then(|sealed| sealed.open(&controller.keys.c2t)) else {
+            return false;
+        };
+        let Some(answer) = controller.freshness.answer_to(&opened.request_id(), now).cloned() else { return false };
+        let topic = controller.answers_on(spoken).clone();
+        core.actions.push_back(Action::Publish { path: *path, topic, payload: answer });
+        true
+    }
+}
