@@ -149,8 +149,8 @@ mod registration;
 mod rekey;
 mod renewal;
 mod roles;
-mod users;
 mod unpair;
+mod users;
 mod wifi;
 
 fn identity() -> StoredIdentity {
