@@ -3,6 +3,8 @@
 //! `Expand(prk, label, ctx, L) = HKDF-Expand(prk, "SecT-v1/" || label || 0x00 || ctx, L)` over SHA-512
 //! (RFC 5869; protocol section 2).
 
+use std::fmt;
+
 use hkdf::Hkdf;
 use p256::NistP256;
 use p256::elliptic_curve::Curve;
@@ -32,6 +34,12 @@ pub struct WeakKey;
 pub struct Ephemeral {
     secret: StaticSecret,
     public: X25519Public,
+}
+
+impl fmt::Debug for Ephemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ephemeral").field("public", &self.public).finish_non_exhaustive()
+    }
 }
 
 impl Ephemeral {

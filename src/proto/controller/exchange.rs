@@ -40,6 +40,11 @@ impl Exchange {
         Some(Transmit { handle: self.handle, payload: self.payload.clone(), attempt: self.sent })
     }
 
+    /// What is sent.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// When something is to be done about it.
     pub(super) fn timeout(&self) -> Micros {
         self.next_send.min(self.deadline())

@@ -5,9 +5,6 @@
 //! until each gives `None`, sleeps until [`Controller::poll_timeout`] and then calls
 //! [`Controller::handle_timeout`]. Every request ends within bounds that follow from [`WAIT`] alone:
 //! answered, unknown, not sent or replaced.
-//!
-//! Key updates and token renewals are further requests of the one that may be unanswered; they have
-//! no place here yet.
 
 mod clock;
 mod event;
@@ -15,6 +12,7 @@ mod exchange;
 mod outcome;
 #[cfg(test)]
 mod tests;
+mod update;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -24,27 +22,40 @@ use rand_core::CryptoRng;
 
 pub use self::exchange::{RESEND_AFTER, WAIT};
 pub use self::outcome::{ControllerEvent, Path, RequestHandle, Transmit};
+pub use self::update::Keychain;
 pub use self::verdict::{Counts, Ignored, Verdict};
 
 use self::clock::ThingClock;
 use self::event::EventFilter;
 use self::exchange::{Answered, Exchange};
-use super::envelope::{Opened, Sealed};
-use super::id::{Boot, Nonce};
+use self::update::Update;
+use super::envelope::{Opened, Sealed, Unopened};
+use super::id::{Boot, Nonce, RequestId};
 use super::json::{self, Body};
-use super::keys::EpochKeys;
+use super::keys::{Ephemeral, EpochKeys};
 use super::message::{EVENT_STATE, EVENTS_TOLD, Event, Response, ReturnCode, State, Status};
 use super::operation::Operation;
+use super::rekey::{Accept, Commit, Init};
 use super::time::Micros;
 
 /// One thing, seen from its controller.
 #[derive(Debug)]
 pub struct Controller {
+    chain: Keychain,
+    /// Those of the present epoch.
     keys: EpochKeys,
+    /// Those of the epoch that the thing may have come to by now.
+    candidate: Option<EpochKeys>,
+    /// Whether the thing has answered under the present one, so that commands may go there while there is a
+    /// candidate.
+    present_answers: bool,
+    update: Option<Update>,
     clock: ThingClock,
     filter: EventFilter,
     /// The one command that is unanswered.
     command: Option<Command>,
+    /// A step of the key update that waits for its turn; it has precedence.
+    urgent: Option<Wish>,
     /// The one wish that waits for its turn.
     waiting: Option<Wish>,
     questions: Vec<Exchange>,
@@ -60,12 +71,33 @@ pub struct Controller {
 #[derive(Debug)]
 struct Wish {
     handle: RequestHandle,
-    operation: Operation,
+    what: What,
     since: Micros,
     /// Whether it was sent before and refused as stale.
     refused: bool,
     /// The `status` without which it cannot be sent.
     question: Option<RequestHandle>,
+}
+
+/// What a wish is about.
+#[derive(Debug)]
+enum What {
+    /// What the user wants.
+    Operation(Operation),
+    /// The first step of a key update.
+    Init,
+    /// The second one.
+    Commit,
+}
+
+impl Wish {
+    const fn new(handle: RequestHandle, what: What, now: Micros) -> Self {
+        Self { handle, what, since: now, refused: false, question: None }
+    }
+
+    const fn is_urgent(&self) -> bool {
+        matches!(self.what, What::Init | What::Commit)
+    }
 }
 
 /// What the user wants, sent.
@@ -75,6 +107,15 @@ struct Command {
     wish: Wish,
     boot: Boot,
     ts: Micros,
+    /// What only `rk.init` has.
+    ephemeral: Option<Ephemeral>,
+}
+
+/// The epoch under which something came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Present,
+    Candidate,
 }
 
 /// An event of an unknown start, until the `status` about it is answered.
@@ -102,6 +143,8 @@ struct Shown {
     state: State,
 }
 
+/// With two epochs, a `status` goes out under the newer one, and this much later under the other as well.
+const OTHER_EPOCH: Duration = Duration::from_secs(2);
 /// Questions under way at the same time; one more joins the newest.
 const MAX_QUESTIONS: usize = 4;
 /// How far two clocks may have drifted apart in the 10 s of a command: 10 %, far beyond any quartz.
@@ -112,9 +155,14 @@ const MAX_ANSWERED: usize = 16;
 impl Controller {
     /// Starts without any knowledge of the thing's time or state.
     #[must_use]
-    pub fn new(keys: EpochKeys) -> Self {
+    pub fn new(chain: Keychain) -> Self {
         Self {
-            keys,
+            keys: chain.keys(),
+            candidate: chain.candidate_keys(),
+            chain,
+            present_answers: false,
+            update: None,
+            urgent: None,
             clock: ThingClock::default(),
             filter: EventFilter::default(),
             command: None,
@@ -142,9 +190,13 @@ impl Controller {
             return newest.handle;
         }
         let handle = self.draw_handle();
-        let text = json::encode(&Status { id: Nonce::random(rng) });
-        let payload = self.keys.c2t.seal(&text, rng).expect("a status has some 60 bytes");
-        self.questions.push(Exchange::new(handle, payload, now));
+        // The newer epoch first: if the thing waits for a sign that this controller holds it, this is one.
+        let keys = self.candidate.iter().chain(std::iter::once(&self.keys));
+        for (keys, leaves) in keys.zip([now, now.after(OTHER_EPOCH)]) {
+            let text = json::encode(&Status { id: Nonce::random(rng) });
+            let payload = keys.c2t.seal(&text, rng).expect("a status has some 60 bytes");
+            self.questions.push(Exchange::new(handle, payload, leaves));
+        }
         handle
     }
 
@@ -153,7 +205,7 @@ impl Controller {
     pub fn request(&mut self, operation: Operation, now: Micros, rng: &mut dyn CryptoRng) -> RequestHandle {
         self.handle_timeout(now, rng);
         let handle = self.draw_handle();
-        let wish = Wish { handle, operation, since: now, refused: false, question: None };
+        let wish = Wish::new(handle, What::Operation(operation), now);
         if let Some(older) = self.waiting.replace(wish) {
             self.events.push_back(ControllerEvent::Replaced { handle: older.handle });
         }
@@ -165,8 +217,16 @@ impl Controller {
     pub fn handle_message(&mut self, path: Path, payload: &[u8], now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
         // An answer that comes after its 10 s must not count because a timer was late.
         self.handle_timeout(now, rng);
-        let verdict = match Sealed::parse(payload).and_then(|sealed| sealed.open(&self.keys.t2c)) {
-            Ok(opened) => self.handle_opened(path, &opened, now, rng),
+        let verdict = match self.open(payload) {
+            Ok((opened, epoch)) => {
+                if epoch == Under::Candidate {
+                    self.promote();
+                }
+                let verdict = self.handle_opened(path, (&opened, payload), epoch, now, rng);
+                self.forget_commit();
+                self.send_waiting(now, rng);
+                verdict
+            }
             Err(unopened) => Verdict::Ignored(unopened.into()),
         };
         self.counts.count(verdict);
@@ -191,10 +251,17 @@ impl Controller {
         self.answered.retain(|answered| !answered.is_over(now));
         while let Some(place) = self.questions.iter().position(|question| question.is_over(now)) {
             let question = self.questions.remove(place);
-            self.handle_silence(question.handle, now);
+            if !self.questions.iter().any(|other| other.handle == question.handle) {
+                self.handle_silence(question.handle, now);
+            }
         }
         if let Some(command) = self.command.take_if(|command| command.exchange.is_over(now)) {
-            self.end_unknown(command.wish.handle, now, rng);
+            // Whatever the thing said before, it may have another epoch now.
+            self.present_answers = false;
+            match &command.wish.what {
+                What::Operation(_) => self.end_unknown(command.wish.handle, now, rng),
+                what => self.end_unanswered(what, now, rng),
+            }
         }
         self.send_waiting(now, rng);
     }
@@ -222,30 +289,66 @@ impl Controller {
         &self.counts
     }
 
-    fn handle_opened(&mut self, path: Path, opened: &Opened, now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
+    /// Opens under either epoch.
+    fn open(&self, payload: &[u8]) -> Result<(Opened, Under), Unopened> {
+        let sealed = Sealed::parse(payload)?;
+        match &self.candidate {
+            Some(candidate) if candidate.t2c.kid() == sealed.kid() => {
+                Ok((sealed.open(&candidate.t2c)?, Under::Candidate))
+            }
+            _ => Ok((sealed.open(&self.keys.t2c)?, Under::Present)),
+        }
+    }
+
+    fn handle_opened(
+        &mut self,
+        path: Path,
+        (opened, jwe): (&Opened, &[u8]),
+        epoch: Under,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) -> Verdict {
         let text = opened.bytes();
         let read = match json::check(text).as_deref() {
             Ok(Response::T) => json::decode::<Response<'_>>(text)
                 .ok()
                 .filter(|response| response.r.is_none() || response.rc == ReturnCode::Ok)
-                .map(|response| self.handle_response(path, response, now, rng)),
+                .map(|response| self.handle_response(path, response, epoch, now, rng)),
             Ok(Event::T) => json::decode::<Event<'_>>(text).ok().map(|event| self.handle_event(event, now, rng)),
+            Ok(Accept::T) => {
+                json::decode::<Accept>(text).ok().map(|accept| self.handle_accept(path, (&accept, jwe), now, rng))
+            }
             _ => None,
         };
         read.unwrap_or(Verdict::Ignored(Ignored::Malformed))
     }
 
     /// An answer counts for an outstanding request alone, and the first one ends it.
-    fn handle_response(&mut self, path: Path, response: Response<'_>, now: Micros, rng: &mut dyn CryptoRng) -> Verdict {
+    fn handle_response(
+        &mut self,
+        path: Path,
+        response: Response<'_>,
+        epoch: Under,
+        now: Micros,
+        rng: &mut dyn CryptoRng,
+    ) -> Verdict {
         if let Some(command) = self.command.take_if(|command| command.exchange.re == response.re) {
             let current = self.learn(&response, now);
+            if epoch == Under::Present {
+                self.note_present(command.wish.handle);
+            }
             self.handle_command_response(path, command, response, current, now, rng);
         } else if let Some(place) = self.questions.iter().position(|question| question.re == response.re) {
             let question = self.questions.remove(place);
+            // The same question under the other epoch has done its work.
+            self.questions.retain(|other| other.handle != question.handle);
             self.learn(&response, now);
+            if epoch == Under::Present {
+                self.note_present(question.handle);
+            }
             self.handle_status_response(path, question, response, now);
         } else {
-            return self.handle_further_response(path, &response, now);
+            return self.handle_further_answer(path, response.re, now);
         }
         self.send_waiting(now, rng);
         Verdict::Answer
@@ -260,9 +363,16 @@ impl Controller {
         now: Micros,
         rng: &mut dyn CryptoRng,
     ) {
-        let Command { exchange, mut wish, boot, ts } = command;
+        let Command { exchange, mut wish, boot, ts, .. } = command;
         let round_trip = now.since(exchange.sent_at);
         self.remember(exchange.answered(path));
+        match wish.what {
+            What::Operation(_) => {}
+            What::Init if response.rc == ReturnCode::Stale => {}
+            What::Init => return self.end_update(wish.handle, response.rc),
+            // Whatever the answer says: it is sealed under the next epoch, so that one is in force.
+            What::Commit => return,
+        }
         if response.rc != ReturnCode::Stale {
             let result = response.r.map(|r| r.get().to_owned());
             let state = self.newest(response.st);
@@ -285,7 +395,13 @@ impl Controller {
             current && response.ts.since(Micros::ZERO) > round_trip + DRIFT
         };
         if wish.refused || !void {
-            self.end_unknown(wish.handle, now, rng);
+            match &wish.what {
+                What::Operation(_) => self.end_unknown(wish.handle, now, rng),
+                what => self.end_unanswered(what, now, rng),
+            }
+        } else if wish.is_urgent() {
+            wish.refused = true;
+            self.urgent = Some(wish);
         } else if self.waiting.is_some() {
             self.events.push_back(ControllerEvent::Replaced { handle: wish.handle });
         } else {
@@ -310,8 +426,8 @@ impl Controller {
     }
 
     /// Not the first answer: by the other path it shows that both work (SecT STEP 15).
-    fn handle_further_response(&mut self, path: Path, response: &Response<'_>, now: Micros) -> Verdict {
-        match self.answered.iter_mut().find(|answered| answered.re == response.re) {
+    fn handle_further_answer(&mut self, path: Path, re: RequestId, now: Micros) -> Verdict {
+        match self.answered.iter_mut().find(|answered| answered.re == re) {
             Some(answered) if answered.path != path && !answered.second_path => {
                 answered.second_path = true;
                 let round_trip = now.since(answered.sent_at);
@@ -396,6 +512,10 @@ impl Controller {
         if let Some(wish) = self.waiting.take_if(given_up) {
             self.events.push_back(ControllerEvent::NotSent { handle: wish.handle });
         }
+        self.end_silent(question);
+        if let Some(wish) = self.urgent.take_if(given_up) {
+            self.end_unsent(wish.handle);
+        }
     }
 
     /// Nobody knows what became of a command: the state is asked for.
@@ -406,22 +526,42 @@ impl Controller {
 
     /// Sends the wish that waits, if its turn has come; asks `status` first where thing time is unknown.
     fn send_waiting(&mut self, now: Micros, rng: &mut dyn CryptoRng) {
-        if self.command.is_some() {
+        if self.command.is_some() || self.is_persisting() {
             return;
         }
-        let Some(mut wish) = self.waiting.take() else { return };
-        if let Some((boot, ts)) = self.clock.stamp(now) {
-            let text = wish.operation.command(boot, ts);
-            let payload = self.keys.c2t.seal(&text, rng).expect("names and limits keep a command below 1983 bytes");
-            self.command = Some(Command { exchange: Exchange::new(wish.handle, payload, now), wish, boot, ts });
+        let Some(mut wish) = self.urgent.take().or_else(|| self.waiting.take()) else { return };
+        // Only `rk.com` is sent before it is known which epoch the thing has.
+        let epoch_known = self.candidate.is_none() || self.present_answers || matches!(wish.what, What::Commit);
+        if let Some((boot, ts)) = epoch_known.then(|| self.clock.stamp(now)).flatten() {
+            self.command = Some(self.seal(wish, (boot, ts), now, rng));
         } else {
             let waits_for = |question: &Exchange| wish.question == Some(question.handle);
             if !self.questions.iter().any(waits_for) {
                 let under_way = self.questions.last().map(|question| question.handle);
                 wish.question = Some(under_way.unwrap_or_else(|| self.ask(now, rng)));
             }
-            self.waiting = Some(wish);
+            if wish.is_urgent() {
+                self.urgent = Some(wish);
+            } else {
+                self.waiting = Some(wish);
+            }
         }
+    }
+
+    fn seal(&self, wish: Wish, (boot, ts): (Boot, Micros), now: Micros, rng: &mut dyn CryptoRng) -> Command {
+        let epoch = self.chain.epoch.saturating_add(1);
+        let (text, keys, ephemeral) = match &wish.what {
+            What::Operation(operation) => (operation.command(boot, ts), &self.keys, None),
+            What::Init => {
+                let ephemeral = Ephemeral::random(rng);
+                (json::encode(&Init { boot, ts, epoch, x: ephemeral.public() }), &self.keys, Some(ephemeral))
+            }
+            What::Commit => {
+                (json::encode(&Commit { boot, ts, epoch }), self.candidate.as_ref().unwrap_or(&self.keys), None)
+            }
+        };
+        let payload = keys.c2t.seal(&text, rng).expect("names and limits keep a command below 1983 bytes");
+        Command { exchange: Exchange::new(wish.handle, payload, now), wish, boot, ts, ephemeral }
     }
 
     fn remember(&mut self, answered: Answered) {

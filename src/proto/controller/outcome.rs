@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::proto::keys::MasterKey;
 use crate::proto::message::{ReturnCode, State};
 use crate::proto::time::Micros;
 
@@ -101,6 +102,36 @@ pub enum ControllerEvent {
         state: State,
         /// Since when, in thing time.
         ts: Micros,
+    },
+    /// The shell makes this master key durable beside the present one, in place of an earlier candidate, and
+    /// then calls [`super::Controller::persisted`], or [`super::Controller::not_persisted`] if it cannot. Until
+    /// then nothing is sent.
+    Persist {
+        /// The update.
+        handle: RequestHandle,
+        /// The master key of the epoch that follows.
+        candidate: MasterKey,
+    },
+    /// The thing has the next epoch; the past master key, and every copy of it, is to be forgotten.
+    /// [`super::Controller::keychain`] has what stays. That ends an update.
+    KeysUpdated {
+        /// The update that it ends, if there was one under way.
+        handle: Option<RequestHandle>,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// The thing does not update its key; that ends the update.
+    UpdateRefused {
+        /// Which.
+        handle: RequestHandle,
+        /// Why.
+        rc: ReturnCode,
+    },
+    /// The update got no answer, and the thing has the present epoch as far as it said anything; a candidate
+    /// stays until that is certain. That ends the update.
+    UpdateUnanswered {
+        /// Which.
+        handle: RequestHandle,
     },
     /// The thing tells that something happened beyond its state.
     Told {

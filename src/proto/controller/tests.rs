@@ -7,7 +7,7 @@ mod together;
 
 use std::time::Duration;
 
-use self::thing::{Mix, Thing, keys};
+use self::thing::{Mix, Thing, chain};
 use super::*;
 use crate::proto::envelope::Unopened;
 
@@ -29,7 +29,7 @@ impl Pair {
     fn new() -> Self {
         let mut thing = Thing::new();
         thing.boot(0);
-        Self { controller: Controller::new(keys()), thing, rng: Mix::new(1), clock: 1_000_000, rate: 1_000_000 }
+        Self { controller: Controller::new(chain()), thing, rng: Mix::new(1), clock: 1_000_000, rate: 1_000_000 }
     }
 
     /// A pair whose controller knows thing time.

@@ -11,9 +11,11 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::message::{CloudServer, Der, MAX_CLOUDS, Number};
+use crate::proto::controller::Keychain;
 use crate::proto::credential::{CtlrCredentials, CtlrPassword, CtlrUser};
 use crate::proto::id::{Cid, PskId, SpkiHash, ThingId};
 use crate::proto::keys::{EpochKeys, MasterKey, TlsPsk};
+use crate::proto::record::NextTopic;
 use crate::proto::secret::Secret;
 use crate::proto::signature::SigningKey;
 use crate::proto::text;
@@ -37,6 +39,13 @@ pub struct Binding {
     pub epoch: u32,
     /// The master key of that epoch (SecT STEP 6).
     pub master: MasterKey,
+    /// The master key of the epoch that follows, while nobody knows whether the thing has taken it (protocol
+    /// section 8).
+    pub candidate: Option<MasterKey>,
+    /// The day on which the present master key was agreed on, counted from 1970-01-01, where that is known.
+    pub since_day: Option<u32>,
+    /// What `token.renew` gave, until `token.use` is answered (protocol section 6.6).
+    pub next: Option<NextTopic>,
     /// The scalar of this controller's own P-256 key.
     pub key: Secret<32>,
     /// The certificate that the thing's CA issued for that key, DER.
@@ -59,11 +68,46 @@ impl Binding {
         self.master.epoch(&self.thing, &self.cid, self.epoch)
     }
 
+    /// What the machine needs to know.
+    #[must_use]
+    pub fn keychain(&self) -> Keychain {
+        let Self { thing, cid, epoch, .. } = *self;
+        Keychain { thing, cid, epoch, master: self.master.clone(), candidate: self.candidate.clone() }
+    }
+
     /// How the local server is opened: identity and key (SecT STEP 7).
     #[must_use]
     pub fn psk(&self) -> (PskId, TlsPsk) {
         let keys = self.keys();
         (keys.psk_id, keys.psk)
+    }
+
+    /// Takes over what the machine holds now; true when that is news.
+    pub fn follow(&mut self, chain: &Keychain) -> bool {
+        let news = self.keychain() != *chain;
+        (self.epoch, self.master, self.candidate) = (chain.epoch, chain.master.clone(), chain.candidate.clone());
+        news
+    }
+
+    /// As the thing may know this controller by now: what a key update or a renewal has left open is settled
+    /// in each of them, the newest first. Without either there is one.
+    #[must_use]
+    pub fn guises(&self) -> Vec<Self> {
+        let settled = Self { candidate: None, next: None, ..self.clone() };
+        let newer = self.candidate.clone().zip(self.epoch.checked_add(1));
+        let newer = newer.map(|(master, epoch)| Self { epoch, master, ..settled.clone() });
+        let with_login = |known: Self| {
+            let next = self.next.clone().map(|next| known.clone().with_topic(next));
+            next.into_iter().chain([known])
+        };
+        newer.into_iter().chain([settled]).flat_map(with_login).collect()
+    }
+
+    /// With the next topic and password in the place of the current ones.
+    #[must_use]
+    pub fn with_topic(mut self, NextTopic { topic, password }: NextTopic) -> Self {
+        (self.topic, self.credentials.password, self.next) = (topic, password, None);
+        self
     }
 
     /// The form for the keyring.
@@ -82,7 +126,11 @@ impl Binding {
             user: self.credentials.user.clone(),
             pass: self.credentials.password.clone(),
             epoch: self.epoch,
-            master: StoredSecret(Secret::new(*self.master.expose())),
+            master: stored(&self.master),
+            candidate: self.candidate.as_ref().map(stored),
+            since_day: self.since_day,
+            next_topic: self.next.as_ref().map(|next| next.topic.clone()),
+            next_pass: self.next.as_ref().map(|next| next.password.clone()),
             key: StoredSecret(self.key.clone()),
             crt: Der(self.certificate.clone()),
             ca_crt: Der(self.ca_certificate.clone()),
@@ -106,6 +154,14 @@ pub struct StoredBinding {
     pass: CtlrPassword,
     epoch: u32,
     master: StoredSecret<64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    candidate: Option<StoredSecret<64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since_day: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_topic: Option<TToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_pass: Option<CtlrPassword>,
     key: StoredSecret<32>,
     crt: Der,
     ca_crt: Der,
@@ -123,6 +179,9 @@ pub enum BindingError {
     /// The controller's own key is none.
     #[error("the controller's key is not a P-256 key")]
     Key,
+    /// A topic without its password, or the other way round.
+    #[error("half a login")]
+    Login,
     /// More cloud servers than a thing has.
     #[error("more than 4 cloud servers")]
     Clouds,
@@ -139,6 +198,11 @@ impl TryFrom<StoredBinding> for Binding {
         if stored.clouds.len() > MAX_CLOUDS {
             return Err(BindingError::Clouds);
         }
+        let next = match (stored.next_topic, stored.next_pass) {
+            (None, None) => None,
+            (Some(topic), Some(password)) => Some(NextTopic { topic, password }),
+            (Some(_), None) | (None, Some(_)) => return Err(BindingError::Login),
+        };
         Ok(Self {
             thing: stored.thing,
             ca: stored.ca,
@@ -147,6 +211,9 @@ impl TryFrom<StoredBinding> for Binding {
             credentials: CtlrCredentials { user: stored.user, password: stored.pass },
             epoch: stored.epoch,
             master: MasterKey::from_stored(stored.master.0),
+            candidate: stored.candidate.map(|candidate| MasterKey::from_stored(candidate.0)),
+            since_day: stored.since_day,
+            next,
             key: stored.key.0,
             certificate: stored.crt.0,
             ca_certificate: stored.ca_crt.0,
@@ -161,6 +228,10 @@ impl fmt::Debug for StoredBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredBinding").field("thing", &self.thing).field("cid", &self.cid).finish_non_exhaustive()
     }
+}
+
+fn stored(master: &MasterKey) -> StoredSecret<64> {
+    StoredSecret(Secret::new(*master.expose()))
 }
 
 /// Secret bytes as base64url text: only a stored form has such a member.
@@ -200,6 +271,9 @@ mod tests {
             credentials: CtlrCredentials::random(rng),
             epoch: 3,
             master: MasterKey::from_stored(Secret::random(rng)),
+            candidate: None,
+            since_day: None,
+            next: None,
             key: SigningKey::random(rng).scalar(),
             certificate: vec![1, 2, 3],
             ca_certificate: vec![4, 5, 6],

@@ -185,7 +185,7 @@ impl World {
         }
         let known = &mut self.people[person];
         if let Some(app) = &mut known.app {
-            let controller = known.keyring.as_ref().map(|binding| Controller::new(binding.keys()));
+            let controller = known.keyring.as_ref().map(|binding| Controller::new(binding.keychain()));
             *app = App { controller, ..App::default() };
         }
         self.redial(person, SECOND);
@@ -338,7 +338,7 @@ impl World {
         let operation = self.judge.wishes[wish].operation.clone();
         let now = self.people[person].clock.reads(self.now);
         let known = &mut self.people[person];
-        let Some(keys) = known.keyring.as_ref().map(Binding::keys) else { return };
+        let Some(keys) = known.keyring.as_ref().map(Binding::keychain) else { return };
         let Some(app) = &mut known.app else { return };
         app.wishes.remove(&handle);
         let mut controller = Controller::new(keys);
@@ -365,6 +365,10 @@ impl World {
                 self.confirm(person);
                 return;
             }
+            ControllerEvent::Persist { .. }
+            | ControllerEvent::KeysUpdated { .. }
+            | ControllerEvent::UpdateRefused { .. }
+            | ControllerEvent::UpdateUnanswered { .. } => unreachable!("nobody here has begun an update"),
             ControllerEvent::StatusUnanswered { .. }
             | ControllerEvent::BothPaths { .. }
             | ControllerEvent::Told { .. }

@@ -117,7 +117,7 @@ impl Person {
 
     /// Its app, started anew from the keyring.
     pub fn start_app(&mut self) {
-        let controller = self.keyring.as_ref().map(|binding| Controller::new(binding.keys()));
+        let controller = self.keyring.as_ref().map(|binding| Controller::new(binding.keychain()));
         self.app = Some(App { controller, ..App::default() });
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::*;
-use super::thing::{Mix, Thing, keys};
+use super::thing::{Mix, Thing, chain};
 use crate::proto::envelope::request_id;
 use crate::proto::id::RequestId;
 
@@ -95,7 +95,7 @@ impl Run {
             rng: Mix::new(!weather.seed),
             clock: 0,
             agenda: BTreeMap::new(),
-            controller: Controller::new(keys()),
+            controller: Controller::new(chain()),
             thing: Thing::new(),
             up_at: 0,
             begun: BTreeMap::new(),
@@ -225,7 +225,13 @@ impl Run {
                     assert_eq!(self.questions.insert(handle, now), None, "a question ended twice");
                     continue;
                 }
-                ControllerEvent::BothPaths { .. } | ControllerEvent::Told { .. } => continue,
+                ControllerEvent::Persist { .. }
+                | ControllerEvent::KeysUpdated { .. }
+                | ControllerEvent::UpdateRefused { .. }
+                | ControllerEvent::UpdateUnanswered { .. } => unreachable!("no key is updated here"),
+                ControllerEvent::BothPaths { .. } | ControllerEvent::Told { .. } => {
+                    continue;
+                }
                 ControllerEvent::StateChanged { state, ts } => {
                     assert_eq!(self.controller.state(), Some((&state, ts)), "an older state was shown");
                     continue;

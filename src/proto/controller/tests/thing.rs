@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 
+use crate::proto::controller::Keychain;
 use crate::proto::envelope::Sealed;
 use crate::proto::freshness::Freshness;
 use crate::proto::id::{Boot, Cid, RequestId, SpkiHash, ThingId};
@@ -55,8 +56,14 @@ impl TryCryptoRng for Mix {}
 
 /// The keys that both sides share.
 pub(super) fn keys() -> EpochKeys {
+    chain().keys()
+}
+
+/// The same as the controller has them.
+pub(super) fn chain() -> Keychain {
     let thing = ThingId::of(&SpkiHash::new([2; 32]));
-    MasterKey::from_stored(Secret::new([1; 64])).epoch(&thing, &Cid::new([3; 8]), 0)
+    let master = MasterKey::from_stored(Secret::new([1; 64]));
+    Keychain { thing, cid: Cid::new([3; 8]), epoch: 0, master, candidate: None }
 }
 
 pub(super) struct Thing {

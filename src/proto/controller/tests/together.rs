@@ -156,7 +156,7 @@ fn who_reads_the_display_becomes_the_owner_and_switches_the_load() {
     assert!(admitted, "the new owner may open a session");
     thing.handle_session_opened(OWNER, &psk_identity.to_string());
 
-    let mut controller = Controller::new(binding.keys());
+    let mut controller = Controller::new(binding.keychain());
     let now = Micros::new(9_000_000);
     let mut converse = |controller: &mut Controller, thing: &mut Thing, house: &mut House| {
         while let Some(transmit) = controller.poll_transmit(now) {
