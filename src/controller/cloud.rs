@@ -9,6 +9,7 @@ use crate::mqtt::client::{CheckDates, CloudDestination, CloudError, CloudLogin, 
 use crate::proto::pairing::binding::Binding;
 use crate::proto::pairing::message::CloudServer;
 use crate::proto::registration::cloud_password;
+use crate::proto::topic::TToken;
 
 /// Seconds after which an idle link shows that it is alive: home routers forget a quiet connection.
 const KEEP_ALIVE_SECONDS: u16 = 45;
@@ -30,19 +31,30 @@ pub fn destination(binding: &Binding, server: &CloudServer) -> CloudDestination 
     }
 }
 
-/// Opens a link and subscribes to what the thing says to this controller; each step may take `patience`.
+/// Opens a link with whichever login the server knows by now, and subscribes to what the thing says to this
+/// controller; gives the topic too. Each step may take `patience`.
 ///
 /// # Errors
 ///
 /// [`CloudError`]; a refused or silent subscription counts as a refused or silent login.
-pub async fn open(binding: &Binding, server: &CloudServer, patience: Duration) -> Result<Link, CloudError> {
+pub async fn open(binding: &Binding, server: &CloudServer, patience: Duration) -> Result<(Link, TToken), CloudError> {
+    if let Some(next) = binding.next.clone() {
+        match open_one(&binding.clone().with_topic(next), server, patience).await {
+            Err(CloudError::LoginRefused(_)) => {}
+            opened => return opened,
+        }
+    }
+    open_one(binding, server, patience).await
+}
+
+async fn open_one(binding: &Binding, server: &CloudServer, patience: Duration) -> Result<(Link, TToken), CloudError> {
     let mut link = Link::open_cloud(&destination(binding, server), patience).await?;
     link.subscribe(&binding.topic.t2c(), Delivery::AtMostOnce, patience).await.map_err(|error| match error {
         LinkError::SubscriptionRefused => CloudError::LoginRefused("not for this topic"),
         LinkError::TimedOut(step) => CloudError::TimedOut(step),
         other => CloudError::Closed { during: Step::Subscription, reason: other.to_string() },
     })?;
-    Ok(link)
+    Ok((link, binding.topic.clone()))
 }
 
 /// Where a cloud server is, for people.

@@ -24,6 +24,7 @@ use crate::proto::id::ThingId;
 use crate::proto::invitation::Invitation;
 use crate::proto::keys::TlsPsk;
 use crate::proto::pairing::binding::Binding;
+use crate::proto::topic::{PAIR_C2T, PAIR_T2C};
 
 /// Where the local server listens (protocol section 3).
 pub const PORT: u16 = 8883;
@@ -83,17 +84,22 @@ pub struct Reached {
     pub link: Link,
     /// Where the thing is.
     pub address: SocketAddr,
+    /// The one topic that may be published to.
+    pub publish_to: String,
+    /// The one topic that may be subscribed to.
+    pub listen_on: String,
 }
 
-type Attempt = BoxFuture<'static, (SocketAddr, Result<Link, LinkError>)>;
+type Attempt = BoxFuture<'static, (SocketAddr, Result<Reached, LinkError>)>;
 
 /// What opens a link to one thing, wherever it is.
 #[derive(Debug, Clone)]
 struct Key {
-    thing: ThingId,
     psk_identity: String,
     psk: TlsPsk,
     login: Option<CtlrCredentials>,
+    publish_to: String,
+    listen_on: String,
 }
 
 impl Key {
@@ -101,13 +107,15 @@ impl Key {
     fn of_binding(binding: &Binding) -> Self {
         let (identity, psk) = binding.psk();
         let login = Some(binding.credentials.clone());
-        Self { thing: binding.thing, psk_identity: identity.to_string(), psk, login }
+        let (publish_to, listen_on) = (binding.topic.c2t(), binding.topic.t2c());
+        Self { psk_identity: identity.to_string(), psk, login, publish_to, listen_on }
     }
 
     /// An invited one's (protocol section 9).
     fn of_invitation(invitation: &Invitation) -> Self {
         let (psk_identity, psk) = (invitation.psk_identity(), invitation.psk());
-        Self { thing: invitation.thing, psk_identity, psk, login: None }
+        let (publish_to, listen_on) = (PAIR_C2T.to_owned(), PAIR_T2C.to_owned());
+        Self { psk_identity, psk, login: None, publish_to, listen_on }
     }
 
     fn destination(&self, address: SocketAddr) -> Destination {
@@ -127,6 +135,44 @@ pub fn destination(binding: &Binding, address: SocketAddr) -> Destination {
     Key::of_binding(binding).destination(address)
 }
 
+/// Opens a link with whichever key and login the thing knows by now.
+///
+/// # Errors
+///
+/// [`LinkError`]; of several refusals the one that says most.
+pub async fn open(binding: &Binding, address: SocketAddr, patience: Duration) -> Result<Reached, LinkError> {
+    open_any(&keys_of(binding), address, patience).await
+}
+
+/// A key update and a renewal may have left more than one (protocol sections 6.6 and 8); the newest first.
+fn keys_of(binding: &Binding) -> Vec<Key> {
+    binding.guises().iter().map(Key::of_binding).collect()
+}
+
+async fn open_any(keys: &[Key], address: SocketAddr, patience: Duration) -> Result<Reached, LinkError> {
+    let mut refused = None;
+    let mut unknown = None;
+    for key in keys {
+        // The thing does not know this identity, whatever the login.
+        if unknown == Some(&key.psk_identity) {
+            continue;
+        }
+        match Link::open(&key.destination(address), patience).await {
+            Ok(link) => {
+                let (publish_to, listen_on) = (key.publish_to.clone(), key.listen_on.clone());
+                return Ok(Reached { link, address, publish_to, listen_on });
+            }
+            Err(error @ LinkError::LoginRefused(_)) => refused = Some(error),
+            Err(error @ (LinkError::KeyRefused | LinkError::NotTheThing)) => {
+                unknown = Some(&key.psk_identity);
+                refused = refused.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or(LinkError::KeyRefused))
+}
+
 /// A client id for one link: letters and digits, which every MQTT server accepts (MQTT 3.1.3.1).
 #[must_use]
 pub fn draw_client_id() -> String {
@@ -141,7 +187,7 @@ pub fn draw_client_id() -> String {
 ///
 /// A [`Failure`] in a householder's words.
 pub async fn reach(entry: &Entry, search: &Search) -> Result<Reached, Failure> {
-    let mut hunt = Hunt::new(Key::of_binding(&entry.binding), search.patience);
+    let mut hunt = Hunt::new(&entry.binding.thing, keys_of(&entry.binding), search.patience);
     hunt.seek(search).await?.ok_or_else(|| hunt.failure(entry, search))
 }
 
@@ -151,7 +197,7 @@ pub async fn reach(entry: &Entry, search: &Search) -> Result<Reached, Failure> {
 ///
 /// A [`Failure`] in a householder's words.
 pub async fn reach_inviter(invitation: &Invitation, search: &Search) -> Result<Reached, Failure> {
-    let mut hunt = Hunt::new(Key::of_invitation(invitation), search.patience);
+    let mut hunt = Hunt::new(&invitation.thing, vec![Key::of_invitation(invitation)], search.patience);
     hunt.seek(search).await?.ok_or_else(|| hunt.failure_of_invitation(search))
 }
 
@@ -183,7 +229,8 @@ pub async fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
 
 /// All attempts to reach one thing.
 struct Hunt {
-    key: Key,
+    thing: ThingId,
+    keys: Vec<Key>,
     attempt_patience: Duration,
     candidates: BTreeSet<SocketAddr>,
     /// How many of them discovery has brought.
@@ -193,9 +240,10 @@ struct Hunt {
 }
 
 impl Hunt {
-    fn new(key: Key, patience: Duration) -> Self {
+    fn new(thing: &ThingId, keys: Vec<Key>, patience: Duration) -> Self {
         Self {
-            key,
+            thing: *thing,
+            keys,
             attempt_patience: ATTEMPT.min(patience / 3),
             candidates: BTreeSet::new(),
             announced: 0,
@@ -216,7 +264,7 @@ impl Hunt {
                 self.run(None, deadline, search.insist).await
             }
             None => {
-                if let Some(address) = search.addresses.last(&self.key.thing) {
+                if let Some(address) = search.addresses.last(&self.thing) {
                     self.consider(address);
                 }
                 let head_start = if self.candidates.is_empty() { Duration::ZERO } else { HEAD_START };
@@ -232,7 +280,7 @@ impl Hunt {
             }
         };
         if let Some(reached) = &found {
-            search.addresses.remember(&self.key.thing, reached.address);
+            search.addresses.remember(&self.thing, reached.address);
         }
         Ok(found)
     }
@@ -257,10 +305,10 @@ impl Hunt {
     }
 
     fn attempt(&mut self, address: SocketAddr, after: Duration) {
-        let (destination, patience) = (self.key.destination(address), self.attempt_patience);
+        let (keys, patience) = (self.keys.clone(), self.attempt_patience);
         self.attempts.push(Box::pin(async move {
             sleep(after).await;
-            (address, Link::open(&destination, patience).await)
+            (address, open_any(&keys, address, patience).await)
         }));
     }
 
@@ -276,7 +324,7 @@ impl Hunt {
             };
             tokio::select! {
                 Some((address, outcome)) = self.attempts.next() => match outcome {
-                    Ok(link) => return Some(Reached { link, address }),
+                    Ok(reached) => return Some(reached),
                     Err(error) => self.failed(address, error, insist),
                 },
                 announced = browsing => match announced {
@@ -296,7 +344,7 @@ impl Hunt {
     async fn first_success(&mut self) -> Reached {
         loop {
             match self.attempts.next().await {
-                Some((address, Ok(link))) => return Reached { link, address },
+                Some((_, Ok(reached))) => return reached,
                 Some((address, Err(error))) => self.failed(address, error, true),
                 None => std::future::pending().await,
             }
@@ -437,7 +485,7 @@ mod tests {
     #[test]
     fn discovery_adds_few_addresses_and_none_of_the_internet() {
         let entry = entry("Kitchen", 1);
-        let mut hunt = Hunt::new(Key::of_binding(&entry.binding), Duration::from_secs(10));
+        let mut hunt = Hunt::new(&entry.binding.thing, keys_of(&entry.binding), Duration::from_secs(10));
         let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
         for foreign in [
             "192.0.2.1:8883",

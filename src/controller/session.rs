@@ -24,8 +24,10 @@ use super::exit::{Exit, Failure};
 use super::keyring::{Entry, KeyringError, Locked};
 use super::reach::{Search, Ways};
 use crate::mqtt::client::LinkError;
-use crate::proto::controller::{Controller, ControllerEvent, Ignored, Path, RequestHandle, Verdict, WAIT};
-use crate::proto::message::{ReturnCode, State};
+use crate::proto::controller::{Controller, ControllerEvent, Ignored, Keychain, Path, RequestHandle, Verdict, WAIT};
+use crate::proto::envelope::Unopened;
+use crate::proto::keys::MasterKey;
+use crate::proto::message::{EVENT_REKEY_DUE, ReturnCode, State};
 use crate::proto::operation::Operation;
 use crate::proto::time::Micros;
 
@@ -38,15 +40,19 @@ const REMEMBERED: usize = 8;
 pub struct Session {
     ways: Vec<Way>,
     controller: Controller,
-    publish_to: String,
     rng: Rng,
     /// What was sent in the last 10 s, and when.
     sent: VecDeque<(RequestHandle, Vec<u8>, Micros)>,
     /// The newest request that was answered.
     answered: Option<RequestHandle>,
     events: VecDeque<ControllerEvent>,
-    /// Whether a way that is lost is opened again while another one is open.
-    lasts: bool,
+    /// Whether a way that is lost is opened again while another one is open; says whether another process has
+    /// updated the keys.
+    lasts: Option<Box<dyn Fn() -> bool>>,
+    /// Whether the keys of this session are past.
+    outdated: bool,
+    /// Whether the thing wants its key updated.
+    key_is_due: bool,
 }
 
 impl fmt::Debug for Session {
@@ -151,6 +157,20 @@ pub enum SessionError {
     Unknown(Option<Box<Answer>>),
 }
 
+/// Why there is no new key.
+#[derive(Debug, Error)]
+pub enum UpdateError {
+    /// The thing did not answer; an update that was begun is finished with the next request.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The thing does not update keys.
+    #[error("the thing does not update its key")]
+    Refused(ReturnCode),
+    /// The new key could not be kept, so the thing was not told of it.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+}
+
 impl Session {
     /// Opens the ways that are wanted, and returns when one is open; the others follow by themselves.
     ///
@@ -176,20 +196,22 @@ impl Session {
         let binding = &entry.binding;
         Self {
             ways,
-            controller: Controller::new(binding.keys()),
-            publish_to: binding.topic.c2t(),
+            controller: Controller::new(binding.keychain()),
             rng: clock::rng(),
             sent: VecDeque::new(),
             answered: None,
             events: VecDeque::new(),
-            lasts: false,
+            lasts: None,
+            outdated: false,
+            key_is_due: false,
         }
     }
 
-    /// From now on a way that is lost, or was not there, is tried again while another one is open.
+    /// From now on a way that is lost, or was not there, is tried again while another one is open. The session
+    /// ends when something comes under an unknown key and `is_outdated` says that the keyring has a newer one.
     #[must_use]
-    pub fn lasting_long(mut self) -> Self {
-        self.lasts = true;
+    pub fn lasting_long(mut self, is_outdated: impl Fn() -> bool + 'static) -> Self {
+        self.lasts = Some(Box::new(is_outdated));
         self.ways.iter_mut().filter(|way| !way.has_hope()).for_each(Way::reopen);
         self
     }
@@ -228,6 +250,63 @@ impl Session {
         }
     }
 
+    /// Updates the master key. `keep` makes the candidate durable beside the present one; what the machine
+    /// holds afterwards is [`Self::keychain`], whatever this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError`].
+    pub async fn update_keys(
+        &mut self,
+        mut keep: impl FnMut(&MasterKey) -> Result<(), KeyringError>,
+    ) -> Result<(), UpdateError> {
+        let asked = self.controller.update_keys(clock::now(), &mut self.rng);
+        loop {
+            match self.next_event().await.map_err(SessionError::from)? {
+                ControllerEvent::Persist { handle, candidate } if handle == asked => {
+                    let kept = keep(&candidate);
+                    match &kept {
+                        Ok(()) => self.controller.persisted(clock::now(), &mut self.rng),
+                        Err(_) => self.controller.not_persisted(clock::now(), &mut self.rng),
+                    }
+                    kept?;
+                }
+                ControllerEvent::KeysUpdated { handle, .. } if handle == Some(asked) => {
+                    self.key_is_due = false;
+                    return Ok(());
+                }
+                ControllerEvent::UpdateRefused { handle, rc } if handle == asked => {
+                    return Err(UpdateError::Refused(rc));
+                }
+                ControllerEvent::UpdateUnanswered { handle } | ControllerEvent::NotSent { handle }
+                    if handle == asked =>
+                {
+                    return Err(SessionError::Silent.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The master keys as the machine holds them.
+    #[must_use]
+    pub fn keychain(&self) -> &Keychain {
+        self.controller.keychain()
+    }
+
+    /// Whether the thing has said that its key is to be updated.
+    #[must_use]
+    pub const fn key_is_due(&self) -> bool {
+        self.key_is_due
+    }
+
+    /// Whether a cloud server does not know this controller.
+    #[must_use]
+    pub fn is_refused_from_elsewhere(&self) -> bool {
+        let denied = |way: &Way| way.closed().is_some_and(|failure| failure.exit == Exit::Denied);
+        self.ways.iter().any(|way| way.path == Path::Cloud && denied(way))
+    }
+
     /// How each way did for the newest answered request; waits a little for those that have not answered
     /// yet (SecT STEP 15: two identical answers mean that both paths work).
     pub async fn ways(&mut self) -> Vec<WayReport> {
@@ -262,6 +341,9 @@ impl Session {
     /// [`LinkError`] when the last way has ended.
     pub async fn next_event(&mut self) -> Result<ControllerEvent, LinkError> {
         loop {
+            if self.outdated {
+                return Err(LinkError::Lost("the keys are new".to_owned()));
+            }
             self.transmit();
             if let Some(event) = self.events.pop_front().or_else(|| self.controller.poll_event()) {
                 return Ok(event);
@@ -306,7 +388,7 @@ impl Session {
                 let now = clock::now();
                 for (handle, payload, at) in &self.sent {
                     if now.since(*at) < WAIT {
-                        self.ways[place].publish(&self.publish_to, *handle, payload.clone(), now);
+                        self.ways[place].publish(*handle, payload.clone(), now);
                     }
                 }
                 Ok(())
@@ -315,11 +397,11 @@ impl Session {
                 self.handle_message(place, &publication.payload);
                 Ok(())
             }
-            News::Closed(_) if self.lasts && self.ways.iter().any(Way::is_open) => {
+            News::Closed(_) if self.lasts.is_some() && self.ways.iter().any(Way::is_open) => {
                 self.ways[place].reopen();
                 Ok(())
             }
-            News::Closed(Some(error)) if self.lasts || !self.ways.iter().any(Way::has_hope) => Err(error),
+            News::Closed(Some(error)) if self.lasts.is_some() || !self.ways.iter().any(Way::has_hope) => Err(error),
             News::Closed(None) if !self.ways.iter().any(Way::has_hope) => {
                 Err(LinkError::Lost("no way is left".to_owned()))
             }
@@ -332,7 +414,11 @@ impl Session {
         let path = self.ways[place].path;
         let verdict = self.controller.handle_message(path, payload, now, &mut self.rng);
         match verdict {
-            Verdict::Ignored(reason) => tracing::debug!(%reason, ?path, "message ignored"),
+            Verdict::Ignored(reason) => {
+                tracing::debug!(%reason, ?path, "message ignored");
+                let unknown = reason == Ignored::Unopened(Unopened::UnknownKid);
+                self.outdated |= unknown && self.lasts.as_ref().is_some_and(|is_outdated| is_outdated());
+            }
             taken => tracing::trace!(?taken, ?path, "message taken"),
         }
         // A second cloud server is no second path for the machine, but its answer says that it works.
@@ -346,6 +432,7 @@ impl Session {
                     self.ways[place].heard(*handle, now);
                 }
                 ControllerEvent::BothPaths { handle, .. } => self.ways[place].heard(*handle, now),
+                ControllerEvent::Told { k: EVENT_REKEY_DUE, .. } => self.key_is_due = true,
                 _ => {}
             }
             self.events.push_back(event);
@@ -358,9 +445,9 @@ impl Session {
         while let Some(transmit) = self.controller.poll_transmit(now) {
             tracing::trace!(attempt = transmit.attempt, "request sent");
             for way in &mut self.ways {
-                way.publish(&self.publish_to, transmit.handle, transmit.payload.clone(), now);
+                way.publish(transmit.handle, transmit.payload.clone(), now);
             }
-            self.sent.retain(|(handle, ..)| *handle != transmit.handle);
+            self.sent.retain(|(_, payload, _)| *payload != transmit.payload);
             if self.sent.len() == REMEMBERED {
                 self.sent.pop_front();
             }
@@ -465,8 +552,9 @@ pub fn accepted(alias: &str, answer: Answer) -> Result<Answer, Failure> {
         ReturnCode::Busy => {
             Failure::new(Exit::Other, format!("{alias} has too much to do")).next("try again in a minute")
         }
-        ReturnCode::Epoch => Failure::new(Exit::Crypto, format!("{alias} wants its keys renewed first"))
-            .next("update `sect`, which then renews them"),
+        ReturnCode::Epoch => {
+            Failure::new(Exit::Crypto, format!("{alias} wants its keys renewed first")).next("`sect rekey` renews them")
+        }
         ReturnCode::Conflict => Failure::new(Exit::Other, format!("{alias} says that this contradicts its state")),
         ReturnCode::Storage => {
             Failure::new(Exit::Other, format!("{alias} could not switch for sure: it may be on or off now"))

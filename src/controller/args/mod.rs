@@ -171,6 +171,16 @@ With --json each line is one JSON object. Other `sect` commands can run meanwhil
     #[command(subcommand, after_help = wifi::HELP)]
     Wifi(Wifi),
 
+    /// Gives you and a plug a new key, topic and password
+    #[command(after_help = "\
+Examples:
+  sect rekey
+  sect rekey --device Kitchen --json
+
+`sect` does this by itself after a command, once a week. What was said under earlier keys cannot be
+read with the new ones, and whoever copied the earlier ones is locked out.")]
+    Rekey,
+
     /// Looks at every step of the way to a plug, and says what to do where one fails
     #[command(after_help = DOCTOR_HELP)]
     Doctor,

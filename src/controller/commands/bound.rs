@@ -1,10 +1,11 @@
 //! A plug of the keyring, locked, reached and ready to be asked.
 
 use super::{Context, LOCK_PATIENCE};
+use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, Locked};
 use crate::controller::reach::Search;
-use crate::controller::session::{self, Answer, Session, accepted, within};
+use crate::controller::session::{Answer, Session, accepted, within};
 use crate::proto::message::ReturnCode;
 use crate::proto::operation::Operation;
 
@@ -26,6 +27,13 @@ impl<'a> Bound<'a> {
         Ok(Self { place, entry, session })
     }
 
+    /// Asks for the state, within the time that the user gave.
+    pub(super) async fn status(&mut self, context: &Context<'_>) -> Result<Answer, Failure> {
+        let answer = within(self.entry.alias.as_str(), context.global.timeout, self.session.status()).await?;
+        self.answered()?;
+        Ok(answer)
+    }
+
     /// Asks the plug to do something, within the time that the user gave.
     pub(super) async fn ask(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
         let answer = self.request(context, operation).await?;
@@ -41,18 +49,38 @@ impl<'a> Bound<'a> {
         accepted(alias, answer)
     }
 
-    /// The same, where a refusal is for the caller to put into words.
+    /// The same, where a refusal is for the caller to put into words. Where the plug wants its key updated first,
+    /// that is done, and the wish goes out once more as a new message (protocol section 6.1, EPOCH).
     pub(super) async fn request(&mut self, context: &Context<'_>, operation: Operation) -> Result<Answer, Failure> {
         let alias = self.entry.alias.to_string();
-        let answer = within(&alias, context.global.timeout, self.session.request(operation)).await?;
+        let answer = within(&alias, context.global.timeout, self.session.request(operation.clone())).await?;
         // Whatever the answer says, it is one.
+        self.answered()?;
+        if answer.rc != ReturnCode::Epoch {
+            return Ok(answer);
+        }
+        self.update_keys().await?;
+        let answer = within(&alias, context.global.timeout, self.session.request(operation)).await?;
         self.answered()?;
         Ok(answer)
     }
 
-    /// The plug answered: an unconfirmed pairing is confirmed by that (protocol section 7).
+    /// The plug answered: an unconfirmed pairing is confirmed by that (protocol section 7), and the answer may
+    /// have shown which of two keys it has.
     pub(super) fn answered(&mut self) -> Result<(), Failure> {
-        Ok(session::confirm(&self.place, &mut self.entry)?)
+        let binding = &mut self.entry.binding;
+        let epoch = binding.epoch;
+        let mut news = binding.follow(self.session.keychain()) | !binding.confirmed;
+        if binding.since_day.is_none() || binding.epoch != epoch {
+            // Of a key that an earlier version has kept, nobody knows the age; it counts from here.
+            binding.since_day = Some(clock::today());
+            news = true;
+        }
+        binding.confirmed = true;
+        if news {
+            self.place.save(&self.entry)?;
+        }
+        Ok(())
     }
 }
 

@@ -13,8 +13,7 @@ use crate::controller::discover::{Announced, Browse};
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::Entry;
 use crate::controller::print::{clean, table};
-use crate::controller::reach::destination;
-use crate::mqtt::client::Link;
+use crate::controller::reach;
 
 /// Answers come within a second; a slow radio gets two more.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -84,8 +83,8 @@ async fn identify(announced: Announced, entries: &[Entry]) -> Row {
         .iter()
         .flat_map(|address| entries.iter().map(move |entry| (entry, *address)))
         .map(async |(entry, address)| {
-            let link = Link::open(&destination(&entry.binding, address), PROOF).await.ok()?;
-            link.close().await;
+            let reached = reach::open(&entry.binding, address, PROOF).await.ok()?;
+            reached.link.close().await;
             Some((entry, address))
         })
         .collect();

@@ -182,7 +182,7 @@ async fn from_elsewhere(checkup: &mut Checkup<'_>, entry: &Entry, server: &Cloud
             let failure = if CLOUD_STEPS[failed_at] == "login" { checkup.because(server, failure) } else { failure };
             checkup.bad(format!("{place} {}", CLOUD_STEPS[failed_at]), failure);
         }
-        Ok(link) => {
+        Ok((link, _)) => {
             link.close().await;
             let mut alone = entry.clone();
             alone.binding.clouds = vec![server.clone()];

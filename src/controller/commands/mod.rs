@@ -14,6 +14,7 @@ mod pages;
 mod pair;
 mod paper;
 mod recover;
+mod rekey;
 mod report;
 mod restore;
 mod schedule;
@@ -80,6 +81,7 @@ pub async fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::PowerOn(wanted) => settings::power_on(&context, &wanted).await,
         Command::Name(wanted) => settings::name(&context, &wanted).await,
         Command::History(wanted) => history::run(&context, &wanted).await,
+        Command::Rekey => rekey::run(&context).await,
         Command::Wifi(wanted) => wifi::run(&context, wanted).await,
         Command::Doctor => doctor::run(&context).await,
         Command::User { what } => user::run(&context, &what).await,

@@ -3,7 +3,7 @@
 use super::Context;
 use super::report::{Report, of_ways, sentence};
 use crate::controller::exit::{Exit, Failure};
-use crate::controller::session::{Answer, Session, SessionError, accepted, within};
+use crate::controller::session::accepted;
 use crate::proto::operation::Operation;
 
 /// What is wanted of the outlet.
@@ -23,32 +23,23 @@ pub(super) async fn run(context: &Context<'_>, wish: Wish) -> Result<(), Failure
     let mut bound = context.bound(&keyring).await?;
     let alias = bound.entry.alias.to_string();
 
-    let session = &mut bound.session;
-    let answered = within(&alias, context.global.timeout, async {
-        match wish {
-            Wish::Status => session.status().await,
-            Wish::Set(on) => session.request(Operation::outlet(on)).await,
-            Wish::Toggle => toggle(session).await,
+    let answer = match wish {
+        Wish::Status => match bound.status(context).await {
+            // A question switches nothing: what helps is to know which way leads how far.
+            Err(failure) if failure.exit == Exit::Timeout => Err(bound.session.unanswered(&alias)),
+            answered => answered,
+        }?,
+        Wish::Set(on) => bound.request(context, Operation::outlet(on)).await?,
+        // Operations are absolute: the controller reads, then sets (protocol section 6).
+        Wish::Toggle => {
+            let on = bound.status(context).await?.state.on;
+            bound.request(context, Operation::outlet(!on)).await?
         }
-    })
-    .await;
-    let answer = match answered {
-        // A question switches nothing: what helps is to know which way leads how far.
-        Err(failure) if wish == Wish::Status && failure.exit == Exit::Timeout => Err(session.unanswered(&alias)),
-        answered => answered,
-    }?;
-    // Whatever the answer says, it is one.
-    bound.answered()?;
+    };
     let answer = accepted(&alias, answer)?;
     let ways = if wish == Wish::Status { bound.session.ways().await } else { Vec::new() };
     let report = Report::of_answer(&bound.entry, &answer).with_ways(&ways);
     context.printer.result(&report, || sentence(&bound.entry, &answer) + &of_ways(&ways, &answer));
-    bound.session.close().await;
+    bound.finish(context, Some(&answer)).await;
     Ok(())
-}
-
-/// Operations are absolute: the controller reads, then sets (protocol section 6).
-async fn toggle(session: &mut Session) -> Result<Answer, SessionError> {
-    let on = session.status().await?.state.on;
-    session.request(Operation::outlet(!on)).await
 }

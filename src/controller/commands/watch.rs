@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
 async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Result<(), Failure> {
     let mut wait = FIRST_WAIT;
     let mut search = context.search();
-    let mut session = Session::open(&entry, &search).await?.lasting_long();
+    let mut session = lasting_long(keyring, &entry, Session::open(&entry, &search).await?);
     search.insist = true;
     loop {
         let error = follow(context, &entry, &mut session, &mut wait).await;
@@ -65,7 +65,7 @@ async fn watch(context: &Context<'_>, keyring: &Keyring, mut entry: Entry) -> Re
             // Another process may have changed or forgotten the entry.
             entry = super::choose(keyring.contents()?.entries, Some(&entry.binding.thing.to_string()))?;
             match Session::open(&entry, &search).await {
-                Ok(session) => break session.lasting_long(),
+                Ok(session) => break lasting_long(keyring, &entry, session),
                 Err(failure) => tracing::debug!(%failure, "not back yet"),
             }
         };
@@ -96,6 +96,18 @@ async fn follow(context: &Context<'_>, entry: &Entry, session: &mut Session, wai
             Err(error) => return error.into(),
         }
     }
+}
+
+fn lasting_long(keyring: &Keyring, entry: &Entry, session: Session) -> Session {
+    let (keyring, entry) = (keyring.clone(), entry.clone());
+    session.lasting_long(move || is_outdated(&keyring, &entry))
+}
+
+/// Whether another `sect` has updated the key: only the new one opens what the plug says now.
+fn is_outdated(keyring: &Keyring, entry: &Entry) -> bool {
+    let entries = keyring.contents().map(|contents| contents.entries).unwrap_or_default();
+    let known = entries.iter().find(|known| known.binding.thing == entry.binding.thing);
+    known.is_some_and(|known| known.binding.keychain() != entry.binding.keychain())
 }
 
 fn print(context: &Context<'_>, entry: &Entry, session: &Session, state: &crate::proto::message::State) {

@@ -34,7 +34,9 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// A way that was lost while another one is open is tried again after this long.
 const REOPEN: Duration = Duration::from_secs(15);
 
-type Opening = LocalBoxFuture<'static, Result<(Link, Option<SocketAddr>), Failure>>;
+/// A link, where it leads on the home network, and the topic to publish to.
+type Opened = (Link, Option<SocketAddr>, String);
+type Opening = LocalBoxFuture<'static, Result<Opened, Failure>>;
 
 /// One way.
 pub(super) struct Way {
@@ -54,7 +56,7 @@ pub(super) struct Way {
 
 enum State {
     Opening(Opening),
-    Open { link: Link, address: Option<SocketAddr> },
+    Open { link: Link, address: Option<SocketAddr>, publish_to: String },
     Closed(Failure),
 }
 
@@ -149,9 +151,10 @@ impl Way {
     }
 
     /// Sends if it is open; what does not leave now is sent again a second later.
-    pub(super) fn publish(&mut self, topic: &str, handle: RequestHandle, payload: Vec<u8>, now: Micros) {
-        let State::Open { link, .. } = &self.state else { return };
-        if link.try_publish(topic, Delivery::AtMostOnce, payload) && !self.sent.iter().any(|(sent, _)| *sent == handle)
+    pub(super) fn publish(&mut self, handle: RequestHandle, payload: Vec<u8>, now: Micros) {
+        let State::Open { link, publish_to, .. } = &self.state else { return };
+        if link.try_publish(publish_to, Delivery::AtMostOnce, payload)
+            && !self.sent.iter().any(|(sent, _)| *sent == handle)
         {
             remember(&mut self.sent, (handle, now));
         }
@@ -179,11 +182,11 @@ impl Way {
         }
         match &mut self.state {
             State::Opening(opening) => match ready!(opening.poll_unpin(context)) {
-                Ok((link, address)) => {
+                Ok((link, address, publish_to)) => {
                     if let Some(address) = address {
                         self.at = address.to_string();
                     }
-                    self.state = State::Open { link, address };
+                    self.state = State::Open { link, address, publish_to };
                     Poll::Ready(News::Opened)
                 }
                 Err(failure) => {
@@ -214,20 +217,20 @@ impl Way {
     }
 }
 
-async fn open_local(entry: Entry, search: Search) -> Result<(Link, Option<SocketAddr>), Failure> {
-    let Reached { mut link, address } = reach::reach(&entry, &search).await?;
-    link.subscribe(&entry.binding.topic.t2c(), Delivery::AtMostOnce, SUBSCRIBE)
+async fn open_local(entry: Entry, search: Search) -> Result<Opened, Failure> {
+    let Reached { mut link, address, publish_to, listen_on } = reach::reach(&entry, &search).await?;
+    link.subscribe(&listen_on, Delivery::AtMostOnce, SUBSCRIBE)
         .await
         .map_err(|error| failure(entry.alias.as_str(), &SessionError::Link(error)))?;
-    Ok((link, Some(address)))
+    Ok((link, Some(address), publish_to))
 }
 
-async fn open_cloud(entry: Entry, server: CloudServer, search: Search) -> Result<(Link, Option<SocketAddr>), Failure> {
+async fn open_cloud(entry: Entry, server: CloudServer, search: Search) -> Result<Opened, Failure> {
     let deadline = Instant::now() + search.patience;
     let patience = CLOUD_STEP.min(search.patience);
     loop {
         match cloud::open(&entry.binding, &server, patience).await {
-            Ok(link) => return Ok((link, None)),
+            Ok((link, topic)) => return Ok((link, None, topic.c2t())),
             // The thing may be about to register this controller.
             Err(error) if search.insist && Instant::now() + CLOUD_RETRY < deadline => {
                 tracing::debug!(server = server.host, %error, "not reached");
