@@ -4,6 +4,7 @@
 //! those of simulated networks, and are never printed all the same.
 
 pub mod cloud;
+pub mod hardware;
 
 use std::fmt;
 use std::fs;
@@ -18,6 +19,9 @@ use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
 use self::cloud::{CloudConfig, DeviceConfig};
+pub use self::hardware::{
+    ButtonConfig, ButtonDriverName, DisplayConfig, DisplayDriverName, OutletConfig, OutletDriverName,
+};
 use crate::proto::wifi::{Ssid, WifiPsk};
 
 /// Where the configuration is looked for when nobody says where; it may be missing there.
@@ -82,65 +86,6 @@ pub enum ClockDriverName {
 pub struct LocalServerConfig {
     /// The TCP port, on the access point and at home.
     pub port: u16,
-}
-
-/// `[outlet]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct OutletConfig {
-    /// What switches.
-    pub driver: OutletDriverName,
-    /// The simulated outlet's file; `outlet` in the runtime folder without it.
-    pub path: Option<PathBuf>,
-}
-
-/// What switches the load.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OutletDriverName {
-    /// A file that says `on` or `off`.
-    #[default]
-    Simulated,
-}
-
-/// `[display]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DisplayConfig {
-    /// What shows.
-    pub driver: DisplayDriverName,
-    /// The file display's file; `display` in the runtime folder without it.
-    pub path: Option<PathBuf>,
-}
-
-/// What shows the two lines.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DisplayDriverName {
-    /// A file of two lines that only its owner reads.
-    #[default]
-    File,
-    /// A box on the terminal.
-    Terminal,
-}
-
-/// `[button]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ButtonConfig {
-    /// What is pressed.
-    pub driver: ButtonDriverName,
-    /// The simulated button's FIFO; `button` in the runtime folder without it.
-    pub path: Option<PathBuf>,
-}
-
-/// What is pressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ButtonDriverName {
-    /// A FIFO that takes the lines `short` and `long`.
-    #[default]
-    Simulated,
 }
 
 /// `[wifi]`.
@@ -394,10 +339,7 @@ impl Config {
         if self.wifi.networks.iter().any(|network| network.address == self.wifi.ap_address) {
             return Some(("wifi.networks.address", "write another address than that of wifi.ap-address"));
         }
-        if self.display.path.is_some() && self.display.driver != DisplayDriverName::File {
-            return Some(("display.path", "remove it, or set display.driver = \"file\""));
-        }
-        cloud::problem(&self.cloud)
+        hardware::problem(&self.outlet, &self.button, &self.display).or_else(|| cloud::problem(&self.cloud))
     }
 }
 
@@ -502,9 +444,9 @@ mod tests {
             state_dir: "/s".into(),
             runtime_dir: "/r".into(),
             local_server: LocalServerConfig { port: 18883 },
-            outlet: OutletConfig { driver: OutletDriverName::Simulated, path: Some("/o".into()) },
-            display: DisplayConfig { driver: DisplayDriverName::File, path: Some("/d".into()) },
-            button: ButtonConfig { driver: ButtonDriverName::Simulated, path: Some("/b".into()) },
+            outlet: OutletConfig { driver: OutletDriverName::Simulated, path: Some("/o".into()), ..Default::default() },
+            display: DisplayConfig { driver: DisplayDriverName::File, path: Some("/d".into()), ..Default::default() },
+            button: ButtonConfig { driver: ButtonDriverName::Simulated, path: Some("/b".into()), ..Default::default() },
             wifi: WifiConfig {
                 driver: WifiDriverName::Simulated,
                 ap_address: IpAddr::from([127, 0, 4, 1]),
@@ -538,7 +480,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_what_there_is() {
         let message = parse("[display]\ndriver = \"file\"\ncolour = \"green\"\n").expect_err("unknown");
-        assert_eq!(message, "sectd.toml:3:1: unknown field `colour`, expected `driver` or `path`");
+        assert!(message.starts_with("sectd.toml:3:1: unknown field `colour`, expected one of `driver`"), "{message}");
         let message = parse("[wifi]\nap_address = \"127.0.4.1\"\n").expect_err("snake case");
         assert!(message.starts_with("sectd.toml:2:1: unknown field `ap_address`"), "{message}");
     }
@@ -546,7 +488,10 @@ mod tests {
     #[test]
     fn a_wrong_value_is_refused_with_its_place() {
         for (text, expected) in [
-            ("[outlet]\ndriver = \"rppal\"", "sectd.toml:2:10: unknown variant `rppal`, expected `simulated`"),
+            (
+                "[outlet]\ndriver = \"triac\"",
+                "sectd.toml:2:10: unknown variant `triac`, expected one of `simulated`, `rppal`, `gpiocdev`",
+            ),
             (
                 "[local-server]\nport = 0",
                 "sectd.toml: local-server.port: write a port that controllers can be told, as in 8883",

@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod display;
 pub mod fifo;
+pub mod gpio;
 pub mod local_server;
 pub mod log;
 mod main;

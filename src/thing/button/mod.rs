@@ -1,12 +1,14 @@
 //! The button on the thing.
 
+mod gpio;
 mod simulated;
 
 use std::io;
 
+pub use gpio::GpioButton;
 pub use simulated::SimulatedButton;
 
-use super::config::{ButtonDriverName, Config};
+use super::config::Config;
 use crate::proto::action::Press;
 
 /// The button that the configuration chose.
@@ -14,6 +16,8 @@ use crate::proto::action::Press;
 pub enum Button {
     /// A FIFO.
     Simulated(SimulatedButton),
+    /// A line.
+    Gpio(GpioButton),
 }
 
 impl Button {
@@ -23,8 +27,9 @@ impl Button {
     ///
     /// When the hardware, or the FIFO that stands for it, cannot be opened.
     pub fn open(config: &Config) -> io::Result<Self> {
-        match config.button.driver {
-            ButtonDriverName::Simulated => SimulatedButton::open(&config.button_path()).map(Self::Simulated),
+        match config.button.place() {
+            None => SimulatedButton::open(&config.button_path()).map(Self::Simulated),
+            Some(place) => GpioButton::open(&place).map(Self::Gpio),
         }
     }
 
@@ -32,6 +37,7 @@ impl Button {
     pub async fn next(&mut self) -> Press {
         match self {
             Self::Simulated(button) => button.next().await,
+            Self::Gpio(button) => button.next().await,
         }
     }
 }

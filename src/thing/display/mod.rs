@@ -4,16 +4,18 @@
 //! show it to its owner's eyes alone. A display that fails never stops the plug.
 
 mod file;
+mod lcd;
 mod render;
 mod terminal;
 
 use std::io;
 
 pub use file::FileDisplay;
+use lcd::{Backpack, GpioLine, KernelBus, LcdDisplay, Wires};
 pub use render::{COLUMNS, render};
 pub use terminal::TerminalDisplay;
 
-use super::config::{Config, DisplayDriverName};
+use super::config::{Config, DisplayConfig, DisplayDriverName};
 use super::log;
 use crate::proto::action::Screen;
 
@@ -36,6 +38,15 @@ pub fn open(config: &Config) -> io::Result<Box<dyn Display>> {
             "display.driver = \"terminal\" would write the passcode into the journal; set it to \"file\"",
         )),
         DisplayDriverName::Terminal => Ok(Box::new(TerminalDisplay::new(io::stderr()))),
+        DisplayDriverName::LcdI2c => {
+            let DisplayConfig { bus, address, .. } = config.display;
+            Ok(Box::new(LcdDisplay::start(Backpack::new(KernelBus::new(bus), address))?))
+        }
+        DisplayDriverName::LcdRppal | DisplayDriverName::LcdGpiocdev => {
+            let [rs, enable, data @ ..] =
+                config.display.places().expect("these drivers have six lines").map(GpioLine::new);
+            Ok(Box::new(LcdDisplay::start(Wires::new(rs, enable, data))?))
+        }
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Opening an outlet never switches it: a restart of the daemon leaves the load as it is.
 
+mod gpio;
 mod simulated;
 
 use std::io;
 
+pub use gpio::GpioOutlet;
 pub use simulated::SimulatedOutlet;
 
-use super::config::{Config, OutletDriverName};
+use super::config::Config;
 use crate::proto::message::OutletState;
 use crate::proto::port::{Outlet, OutletFault};
 
@@ -17,6 +19,8 @@ use crate::proto::port::{Outlet, OutletFault};
 pub enum OutletDriver {
     /// A file.
     Simulated(SimulatedOutlet),
+    /// A line.
+    Gpio(GpioOutlet),
 }
 
 impl OutletDriver {
@@ -26,11 +30,11 @@ impl OutletDriver {
     ///
     /// When the hardware, or the file that stands for it, cannot be opened.
     pub fn open(config: &Config) -> io::Result<(Self, OutletState)> {
-        match config.outlet.driver {
-            OutletDriverName::Simulated => {
-                let (outlet, state) = SimulatedOutlet::open(&config.outlet_path())?;
-                Ok((Self::Simulated(outlet), state))
+        match config.outlet.place() {
+            None => {
+                SimulatedOutlet::open(&config.outlet_path()).map(|(outlet, state)| (Self::Simulated(outlet), state))
             }
+            Some(place) => GpioOutlet::open(&place).map(|(outlet, state)| (Self::Gpio(outlet), state)),
         }
     }
 }
@@ -39,6 +43,7 @@ impl Outlet for OutletDriver {
     fn set(&mut self, state: OutletState) -> Result<(), OutletFault> {
         match self {
             Self::Simulated(outlet) => outlet.set(state),
+            Self::Gpio(outlet) => outlet.set(state),
         }
     }
 }

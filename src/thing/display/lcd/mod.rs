@@ -1,0 +1,177 @@
+//! A character display of two lines of 16, with an HD44780 or one of its many copies
+//! (Hitachi ADE-207-272).
+//!
+//! It is slow and it may fail: each character takes several transfers on a bus of 100 kHz, and a relay that
+//! switches beside it can garble it. So it is drawn by a thread of its own, which always draws the newest
+//! screen, and it is set up anew after each switching and after each error.
+
+mod bus;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+mod wires;
+
+use std::io;
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ::lcd::{Delay, DisplayBlink, DisplayCursor, DisplayMode, FunctionDots, FunctionLine, Hardware};
+
+#[cfg(test)]
+use bus::ADDRESSES;
+pub(super) use bus::{Backpack, KernelBus};
+pub(super) use wires::{GpioLine, Wires};
+
+use super::{Display, Health, render};
+use crate::proto::action::Screen;
+
+/// How the controller's pins are reached; what fails is kept until it is asked for.
+pub(super) trait Pins: Hardware + Delay {
+    /// Makes the pins ready, where the last error has left them unready.
+    ///
+    /// # Errors
+    ///
+    /// When nothing answers.
+    fn open(&mut self) -> io::Result<()>;
+
+    /// Whether everything since the last question has reached the pins.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that has not.
+    fn check(&mut self) -> io::Result<()>;
+}
+
+/// Two lines on glass.
+#[derive(Debug)]
+pub(super) struct LcdDisplay {
+    newest: Arc<Newest>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What shall be drawn next.
+#[derive(Debug, Default)]
+struct Newest {
+    order: Mutex<Order>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    screen: Option<Screen>,
+    over: bool,
+}
+
+impl LcdDisplay {
+    /// Starts the thread that draws.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had. A display that does not answer is no error: it is tried again with
+    /// each screen.
+    pub(super) fn start(pins: impl Pins + Send + 'static) -> io::Result<Self> {
+        let newest = Arc::new(Newest::default());
+        let orders = newest.clone();
+        let thread = std::thread::Builder::new().name("display".to_owned()).stack_size(64 * 1024).spawn(move || {
+            let mut panel = Panel::new(pins);
+            while let Some(screen) = orders.next() {
+                panel.show(&screen);
+            }
+        })?;
+        Ok(Self { newest, thread: Some(thread) })
+    }
+}
+
+impl Display for LcdDisplay {
+    fn show(&mut self, screen: &Screen) {
+        self.newest.order(|order| order.screen = Some(screen.clone()));
+    }
+}
+
+impl Drop for LcdDisplay {
+    /// What was ordered last is drawn before the daemon ends.
+    fn drop(&mut self) {
+        self.newest.order(|order| order.over = true);
+        if let Some(thread) = self.thread.take() {
+            // It draws and waits; it has no reason to panic, and nobody to tell if it did.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Newest {
+    fn order(&self, change: impl FnOnce(&mut Order)) {
+        change(&mut self.order.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next screen; `None` once it is over and everything is drawn.
+    fn next(&self) -> Option<Screen> {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(screen) = order.screen.take() {
+                return Some(screen);
+            }
+            if order.over {
+                return None;
+            }
+            order = self.changed.wait(order).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The panel, with what is known of it.
+struct Panel<P: Pins> {
+    display: Option<::lcd::Display<P>>,
+    /// What kind of screen was drawn last, if that has worked.
+    drawn: Option<Discriminant<Screen>>,
+    health: Health,
+}
+
+impl<P: Pins> Panel<P> {
+    fn new(pins: P) -> Self {
+        Self { display: Some(::lcd::Display::new(pins)), drawn: None, health: Health::default() }
+    }
+
+    fn show(&mut self, screen: &Screen) {
+        let drawn = self.draw(screen);
+        self.drawn = drawn.is_ok().then(|| discriminant(screen));
+        self.health.note(drawn);
+    }
+
+    fn draw(&mut self, screen: &Screen) -> io::Result<()> {
+        // The crate keeps the pins to itself while it draws.
+        let mut pins = self.display.take().expect("it is put back below").unwrap();
+        let opened = pins.open();
+        let mut display = ::lcd::Display::new(pins);
+        if opened.is_ok() {
+            // A countdown does not flicker; what follows a switching always starts from the beginning.
+            if self.drawn != Some(discriminant(screen)) || matches!(screen, Screen::Online { .. }) {
+                set_up(&mut display);
+            }
+            let lines = render(screen).map(zeroize::Zeroizing::new);
+            for (row, line) in (0..).zip(&lines) {
+                display.position(0, row);
+                display.print(line);
+            }
+        }
+        let mut pins = display.unwrap();
+        let checked = pins.check();
+        self.display = Some(::lcd::Display::new(pins));
+        opened.and(checked)
+    }
+}
+
+/// Whatever state it is in, half a character included, it is in the right one afterwards (ADE-207-272 figure 24).
+fn set_up<P: Pins>(display: &mut ::lcd::Display<P>) {
+    display.init(FunctionLine::Line2, FunctionDots::Dots5x8);
+    display.display(DisplayMode::DisplayOn, DisplayCursor::CursorOff, DisplayBlink::BlinkOff);
+}
+
+/// Waits at least this long; a thread that sleeps longer disturbs no display.
+fn sleep_us(us: u32) {
+    std::thread::sleep(Duration::from_micros(us.into()));
+}
