@@ -57,10 +57,14 @@ export LD_LIBRARY_PATH="$cache/rust/usr/lib/x86_64-linux-gnu"
 export PATH="$cache/venv/bin:$PATH"
 export RUSTC="$cache/rust/usr/bin/rustc" CARGO="$cache/rust/usr/bin/cargo" RUSTC_BOOTSTRAP=1
 export CARGO_ZIGBUILD_PYTHON_PATH="$cache/venv/bin/python" CARGO_TARGET_DIR="$cache/target"
+# An OpenSSL with what SecT uses, and no tables for unwinding: a panic ends the daemon, and systemd starts it again.
+OPENSSL_SRC_PERL=$PWD/provisioning/small-sectd.sh
+RUSTFLAGS="${RUSTFLAGS:-} -Cforce-unwind-tables=no"
+export OPENSSL_SRC_PERL RUSTFLAGS
 say "building sectd for $target (5 minutes the first time, most of it OpenSSL)"
-cargo-zigbuild rustc --release --locked --target $target -Zbuild-std=std,panic_abort \
+cargo-zigbuild rustc --profile board --locked --target $target -Zbuild-std=std,panic_abort \
     --no-default-features --features thing --bin sectd -- -Clink-self-contained=no
-install -m 755 "$cache/target/$target/release/sectd" "$out/sectd"
+install -m 755 "$cache/target/$target/board/sectd" "$out/sectd"
 
 # What goes onto a board is proved first: the instruction set, the size, and that it runs on that processor.
 unset LD_LIBRARY_PATH

@@ -291,13 +291,13 @@ impl Config {
     /// The device certificate, PEM.
     #[must_use]
     pub fn device_certificate_path(&self) -> PathBuf {
-        self.device.certificate.clone().unwrap_or_else(|| self.state_dir.join("device.crt"))
+        self.of_factory(self.device.certificate.as_ref(), "device.crt")
     }
 
     /// Its key, PEM.
     #[must_use]
     pub fn device_key_path(&self) -> PathBuf {
-        self.device.key.clone().unwrap_or_else(|| self.state_dir.join("device.key"))
+        self.of_factory(self.device.key.as_ref(), "device.key")
     }
 
     /// The simulated radio's socket.
@@ -316,6 +316,16 @@ impl Config {
     #[must_use]
     pub fn routers_path(&self) -> PathBuf {
         self.in_runtime_dir(None, "routers")
+    }
+
+    /// What the factory has put there: where the configuration says, as a credential of the service manager
+    /// (systemd.exec(5), `LoadCredential=`), or in the state folder.
+    fn of_factory(&self, named: Option<&PathBuf>, name: &str) -> PathBuf {
+        let credential = || {
+            let folder = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
+            Some(folder.join(format!("sect.{name}"))).filter(|path| path.exists())
+        };
+        named.cloned().or_else(credential).unwrap_or_else(|| self.state_dir.join(name))
     }
 
     fn in_runtime_dir(&self, named: Option<&PathBuf>, name: &str) -> PathBuf {

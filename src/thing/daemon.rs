@@ -25,6 +25,7 @@ use super::outlet::OutletDriver;
 use super::runtime_dir;
 use super::store::{Store, StoreError};
 use super::wall_clock::WallClockWatch;
+use super::watchdog::Watchdog;
 use super::wifi::{Wifi, WifiReport};
 use crate::mqtt::client::Delivery;
 use crate::mqtt::server::Qos;
@@ -109,6 +110,7 @@ struct Daemon<'a> {
     wall_clock: WallClockWatch,
     /// When the audit log goes to the disk, while something of it waits.
     flush_at: Option<Instant>,
+    watchdog: Watchdog,
 }
 
 /// Lends the machine its ports without lending it the daemon.
@@ -167,6 +169,7 @@ impl<'a> Daemon<'a> {
             announcement: None,
             wall_clock: WallClockWatch::open(config),
             flush_at: None,
+            watchdog: Watchdog::from_environment(),
         })
     }
 
@@ -191,6 +194,7 @@ impl<'a> Daemon<'a> {
                     info!(unix_ms, "the time of day is known");
                     self.thing.handle_wall_clock(unix_ms, self.clock.now());
                 }
+                () = self.watchdog.turn() => {}
                 () = stop.recv() => return,
             }
         }

@@ -19,6 +19,7 @@ mod random;
 pub mod runtime_dir;
 pub mod store;
 pub mod wall_clock;
+pub mod watchdog;
 pub mod wifi;
 
 pub use main::{main, run_with};

@@ -15,6 +15,11 @@ pub fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
+/// The loop turns.
+pub fn alive() {
+    send(&[NotifyState::Watchdog]);
+}
+
 /// One line for `systemctl status`; no secret belongs in it.
 pub fn status(line: &str) {
     send(&[NotifyState::Status(line)]);
