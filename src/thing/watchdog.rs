@@ -39,19 +39,19 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_turns_as_often_as_it_was_asked_to_and_no_more() {
-        let mut watchdog = Watchdog::every(Some(Duration::from_secs(30)));
+        let mut watchdog = Watchdog::every(Some(Duration::from_millis(20)));
         let started = Instant::now();
-        for turns in 0..3 {
+        for turns in 0..4 {
             watchdog.turn().await;
-            assert_eq!(started.elapsed(), Duration::from_secs(30) * turns);
+            assert!(started.elapsed() >= Duration::from_millis(20) * turns);
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn nobody_who_does_not_ask_is_told() {
         let mut watchdog = Watchdog::every(None);
-        assert!(tokio::time::timeout(Duration::from_secs(86_400), watchdog.turn()).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(50), watchdog.turn()).await.is_err());
     }
 }
