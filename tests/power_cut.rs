@@ -15,8 +15,8 @@ const THING: [(&str, Left); 7] = [
     ("claim.written", Left::Unclaimed),
     ("claim.committed", Left::Claimed),
     ("claim.marked", Left::Claimed),
-    ("joined.before", Left::Claimed),
-    ("joined.after", Left::Claimed),
+    ("save.before", Left::Claimed),
+    ("save.after", Left::Claimed),
 ];
 
 /// Where the controller does: at M7, before it sends M8, and after M9.
