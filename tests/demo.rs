@@ -20,7 +20,11 @@ fn the_demo_plays_to_its_end() {
         "STEP 14, 15",
         "ATTACK",
         "OUTAGE",
-        "All 27 checks held",
+        "STEP 16 ",
+        "STEP 17 ",
+        "STEP 6, 3 AGAIN",
+        "STEP 20 ",
+        "All 37 checks held",
     ] {
         assert!(told.contains(part), "{part} is missing in {told}");
     }

@@ -113,6 +113,11 @@ impl Wire {
         }
     }
 
+    /// Whether the plug ends this session, and sends nothing before it does.
+    pub(super) async fn ends_within(&mut self, limit: Duration) -> bool {
+        matches!(timeout(limit, self.link.receive()).await, Ok(Err(_)))
+    }
+
     /// Sends bytes that nobody must answer, and sees that nobody does.
     pub(super) async fn send_into_silence(&mut self, payload: &[u8]) -> anyhow::Result<()> {
         self.send(payload).await?;

@@ -220,6 +220,17 @@ controllers = {{ listen = ["{HOME}:{controllers}"] }}
         Ok(text.trim() == "on")
     }
 
+    /// Whether one of these stands anywhere in the plug's files, byte for byte.
+    pub(super) fn store_holds(&self, secrets: &[&[u8]]) -> anyhow::Result<bool> {
+        for entry in fs::read_dir(self.folder.path().join("state")).context("the plug has no store")? {
+            let bytes = fs::read(entry?.path())?;
+            if secrets.iter().any(|secret| bytes.windows(secret.len()).any(|at| at == *secret)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Presses the button.
     pub(super) fn press(&self) -> anyhow::Result<()> {
         fs::write(self.run("button"), "short\n").context("the button does not move")

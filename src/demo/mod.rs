@@ -1,4 +1,4 @@
-//! `sect demo`: the scripted pairing simulation (SecT STEP 1-15).
+//! `sect demo`: the scripted pairing simulation (SecT STEP 1-20).
 //!
 //! A plug, its owner and a cloud server as real processes, over real sockets, TLS-PSK and SQLite, in a temporary
 //! folder and on loopback alone. Nothing is played: each line is printed after what it says was seen,
@@ -8,6 +8,7 @@ mod attacker;
 mod factory;
 mod household;
 mod lcd;
+mod life;
 mod script;
 mod stage;
 

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::attacker::{self, Wire};
 use super::household::{Done, HOME_SSID, Household};
 use super::lcd::Lcd;
+use super::life;
 use super::stage::Stage;
 use crate::mqtt::client::LinkError;
 use crate::proto::message::ReturnCode;
@@ -16,9 +17,9 @@ use crate::proto::passcode::Passcode;
 use crate::proto::time::Micros;
 
 /// The owner.
-const OWNER: &str = "Ana";
+pub(super) const OWNER: &str = "Ana";
 /// Somebody else.
-const STRANGER: &str = "Mallory";
+pub(super) const STRANGER: &str = "Mallory";
 /// How long the plug may take to find a server that is back.
 const HOMECOMING: Duration = Duration::from_secs(8);
 /// How often it is asked.
@@ -52,7 +53,7 @@ pub(super) async fn play(stay: bool) -> anyhow::Result<Ended> {
 }
 
 async fn tell(house: &mut Household, stage: &mut Stage, stay: bool) -> anyhow::Result<()> {
-    let played = act(house, stage).await;
+    let played = act(house, stage, stay).await;
     if played.is_err() {
         stage.tell(&format!("\nThe plug's log:\n{}", house.log_text()));
     }
@@ -61,7 +62,7 @@ async fn tell(house: &mut Household, stage: &mut Stage, stay: bool) -> anyhow::R
     if stay { remain(house, stage).await } else { Ok(()) }
 }
 
-async fn act(house: &mut Household, stage: &mut Stage) -> anyhow::Result<()> {
+async fn act(house: &mut Household, stage: &mut Stage, stay: bool) -> anyhow::Result<()> {
     before(house, stage).await?;
     let (ssid, passcode) = first_power_up(house, stage).await?;
     wrong_passcode(house, stage, &ssid, &passcode).await?;
@@ -70,7 +71,10 @@ async fn act(house: &mut Household, stage: &mut Stage) -> anyhow::Result<()> {
     let withheld = attacks(house, stage, &binding, &passcode).await?;
     from_anywhere(house, stage, &binding).await?;
     hostile_cloud_server(house, stage, &binding, &withheld).await?;
-    outage(house, stage, &binding).await
+    outage(house, stage, &binding).await?;
+    life::live(house, stage).await?;
+    // Who wants to look around shall find Ana's plug.
+    if stay { Ok(()) } else { life::goodbye(house, stage, &passcode).await }
 }
 
 /// The factory and the server.
@@ -373,7 +377,7 @@ async fn remain(house: &Household, stage: &Stage) -> anyhow::Result<()> {
     tokio::signal::ctrl_c().await.context("could not wait for Ctrl-C")
 }
 
-fn expect(done: &Done, what: &str) -> anyhow::Result<()> {
+pub(super) fn expect(done: &Done, what: &str) -> anyhow::Result<()> {
     match done.code {
         Some(0) => Ok(()),
         code => bail!("{what} ended with {code:?}: {}", done.output),
