@@ -52,7 +52,10 @@ pub(super) struct Household {
 /// What a `sect` command came to.
 pub(super) struct Done {
     pub(super) code: Option<i32>,
+    /// What a person reads: progress, warnings and the answer.
     pub(super) output: String,
+    /// What a script reads.
+    pub(super) answer: String,
 }
 
 impl Household {
@@ -187,8 +190,9 @@ controllers = {{ listen = ["{HOME}:{controllers}"] }}
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         let output = child.wait_with_output().await.context("sect does not end")?;
-        let text = [output.stderr, output.stdout].concat();
-        Ok(Done { code: output.status.code(), output: String::from_utf8_lossy(&text).into_owned() })
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = String::from_utf8_lossy(&output.stderr) + answer.as_str();
+        Ok(Done { code: output.status.code(), output: text.into_owned(), answer })
     }
 
     /// Runs `sect pair` with what somebody believes the display says.

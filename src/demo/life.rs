@@ -148,5 +148,5 @@ pub(super) async fn goodbye(house: &Household, stage: &mut Stage, passcode: &str
 
 fn json(done: &Done) -> anyhow::Result<serde_json::Value> {
     expect(done, "sect --json")?;
-    serde_json::from_str(&done.output).context("no JSON")
+    serde_json::from_str(&done.answer).context("no JSON")
 }
