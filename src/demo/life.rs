@@ -100,6 +100,9 @@ async fn removal(house: &Household, stage: &mut Stage, guest: &Binding) -> anyho
         sleep(OUT / 20).await;
     }
     stage.seen("his key opens nothing at home, and his password nothing at the cloud server");
+    let done = house.sect(GUEST, &["forget", "--device", "Lamp", "--yes"], "").await?;
+    stage.command("sect forget --device Lamp --yes    # Ben", &done.output);
+    expect(&done, "sect forget")?;
     Ok(())
 }
 
