@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context<'_>, wanted: &History) -> Result<(), F
     }
     lines.truncate(limit);
     context.printer.result(&lines, || text(bound.entry.alias.as_str(), &lines, zone::local().as_ref()));
-    bound.session.close().await;
+    bound.finish(context, None).await;
     Ok(())
 }
 

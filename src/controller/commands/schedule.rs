@@ -109,7 +109,7 @@ pub(super) async fn run(context: &Context<'_>, wanted: &Schedule) -> Result<(), 
                 .result(&Told { zone: zone.clone(), clock: true }, || format!("{alias} goes by {zone} from now on"));
         }
     }
-    bound.session.close().await;
+    bound.finish(context, None).await;
     Ok(())
 }
 

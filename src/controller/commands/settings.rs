@@ -34,7 +34,7 @@ pub(super) async fn power_on(context: &Context<'_>, wanted: &PowerOnState) -> Re
         PowerOn::On => format!("{alias} will be on after a power cut"),
         PowerOn::Last => format!("{alias} will be as it was after a power cut"),
     });
-    bound.session.close().await;
+    bound.finish(context, None).await;
     Ok(())
 }
 
@@ -49,6 +49,6 @@ pub(super) async fn name(context: &Context<'_>, wanted: &ThingName) -> Result<()
     context.printer.result(&Named { name: &alias, id, thing_name }, || {
         format!("{alias} calls itself {thing_name} now; for you it is still {alias}")
     });
-    bound.session.close().await;
+    bound.finish(context, None).await;
     Ok(())
 }

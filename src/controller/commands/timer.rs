@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context<'_>, wanted: &Timer) -> Result<(), Fai
         Some((on, left)) => format!("{alias} will be switched {} in {}", on_or_off(on), soon(left)),
         None => format!("{alias} has no countdown"),
     });
-    bound.session.close().await;
+    bound.finish(context, None).await;
     Ok(())
 }
 

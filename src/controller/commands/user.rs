@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context<'_>, wanted: &User) -> Result<(), Fail
         (User::SetRole(wanted), _) => set_role(context, &mut bound, wanted).await?,
         (User::Rename(wanted), _) => rename(context, &mut bound, wanted).await?,
     }
-    bound.session.close().await;
+    bound.finish(context, None).await;
     Ok(())
 }
 

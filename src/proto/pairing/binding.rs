@@ -298,6 +298,41 @@ mod tests {
     }
 
     #[test]
+    fn what_version_0_1_0_has_stored_is_read_as_it_is() {
+        // Written by 0.1.0, for the same binding.
+        let old = format!(
+            r#"{{"v":1,"thing":"0707070707070707","ca":"{ca}","cid":"{cid}","topic":"{topic}","user":"{user}","pass":"{pass}","epoch":3,"master":"{master}","key":"{key}","crt":"AQID","ca_crt":"BAUG","clouds":[{{"host":"cloud.example","port":8884,"pin":"{ca}"}}],"name":"Ada","confirmed":true}}"#,
+            ca = binding().ca,
+            cid = binding().cid,
+            topic = binding().topic.as_str(),
+            user = binding().credentials.user.expose(),
+            pass = binding().credentials.password.expose(),
+            master = Base64UrlUnpadded::encode_string(binding().master.expose()),
+            key = Base64UrlUnpadded::encode_string(binding().key.expose()),
+        );
+        assert_eq!(read(&old), Ok(binding()));
+        assert_eq!(stored(), old, "and a binding without anything new is written so");
+    }
+
+    #[test]
+    fn a_candidate_and_a_topic_in_waiting_come_back_and_give_every_guise() {
+        let rng = &mut Counter::new(90);
+        let next = NextTopic { topic: TToken::random(rng), password: CtlrPassword::random(rng) };
+        let candidate = Some(MasterKey::from_stored(Secret::random(rng)));
+        let open = Binding { candidate, next: Some(next.clone()), since_day: Some(20_000), ..binding() };
+        let text = serde_json::to_string(&open.to_stored()).expect("a map with string keys");
+        assert_eq!(read(&text), Ok(open.clone()));
+        let half = text.replacen(&format!(r#","next_pass":"{}""#, next.password.expose()), "", 1);
+        assert_ne!(half, text);
+        assert_eq!(read(&half), Err(BindingError::Login.to_string()));
+
+        let shown: Vec<_> = open.guises().iter().map(|guise| (guise.epoch, guise.topic == next.topic)).collect();
+        assert_eq!(shown, [(4, true), (4, false), (3, true), (3, false)]);
+        assert_eq!(binding().guises(), [binding()]);
+        assert!(!format!("{open:?} {:?}", open.to_stored()).contains(next.password.expose()));
+    }
+
+    #[test]
     fn a_stored_binding_is_read_in_its_strict_form_alone() {
         let text = stored();
         for (part, other) in [
