@@ -189,6 +189,10 @@ impl HouseholdState {
         now: Micros,
         ports: &mut Ports<'_>,
     ) {
+        if self.is_given_up() {
+            // What is about to be wiped is not written once more, under a generation that is over.
+            return;
+        }
         let Some((record, live)) = self.household.controllers.get(index).zip(self.controllers.get_mut(index)) else {
             return;
         };

@@ -173,3 +173,14 @@ fn the_next_household_begins_where_the_registration_left_off() {
     assert_eq!(bench.thing.registrar.next_generation(), 9);
     assert_eq!((bench.thing.core.outlet.by, &bench.thing.core.outlet.who), (SwitchedBy::Boot, &None));
 }
+
+#[test]
+fn a_household_that_is_given_up_is_not_written_once_more() {
+    let (mut bench, mut ana) = one_owner();
+    // The ages of the keys are due to be persisted.
+    bench.now = bench.now.after(std::time::Duration::from_secs(2 * 3600));
+    let before = bench.vault.saves.len();
+    let (_, verdict) = ask(&mut bench, &mut ana);
+    assert_eq!(verdict, Verdict::Answered(ReturnCode::Ok));
+    assert_eq!((bench.vault.wiping, bench.vault.saves.len()), (Some(8), before), "under a generation that is over");
+}
