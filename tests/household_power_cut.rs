@@ -1,6 +1,6 @@
 //! Power cuts at every point where a change of the household is persisted: afterwards it has happened or not,
 //! everybody who belongs to it uses the plug without help, and what was taken from it is nowhere on the disk
-//! (SecT STEP 16, 17, 19; protocol section 9).
+//! (SecT STEP 6, 16 to 20; protocol sections 8 and 9).
 
 mod support;
 
@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde_json::Value;
@@ -187,6 +188,76 @@ fn a_removal_over_which_the_power_is_cut_holds_or_is_made_again_and_leaves_no_by
         plug.power_cut();
         assert_eq!(bens.found(&plug), [""; 0], "{point}: nor without power");
         assert_eq!(owners.found(&plug).len(), 4, "{point}");
+    }
+}
+
+/// A new key, topic and password; the power of either side may be cut over it.
+fn rekey(who: &Person, plug: &Plug, crash_point: &str) -> Option<i32> {
+    let mut command = who.command();
+    command.env("SECT_CRASH_AT", crash_point).args(["--timeout", "4", "--address", &plug.home().to_string(), "rekey"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("sect runs").code()
+}
+
+/// One cell: whoever loses his power when, both have one key in common, and nothing of the old is left.
+fn cut_over_a_key_update(thing_point: &str, controller_point: &str) {
+    let cell = format!("thing {thing_point:?}, controller {controller_point:?}");
+    let (mut plug, ana) = claimed_until(thing_point);
+    let Secrets(before) = Secrets::of(&ana);
+    // The user name stays.
+    let before = Secrets(before.into_iter().filter(|(name, _)| *name != "user name").collect());
+    assert_eq!(before.found(&plug).len(), 3, "{cell}: the search finds what is there");
+    let ended = rekey(&ana, &plug, controller_point);
+    if thing_point.is_empty() {
+        assert_eq!(ended, None, "{cell}");
+    } else {
+        // Without a new topic the new key is one all the same.
+        assert_eq!(ended == Some(0), thing_point.contains(':'), "{cell}: {ended:?}");
+        plug.wait_for_power_cut();
+    }
+    restart(&mut plug);
+    expect_works(&ana, &plug, &cell);
+    assert_eq!(rekey(&ana, &plug, ""), Some(0), "{cell}: once more");
+    expect_works(&ana, &plug, &cell);
+    assert_eq!(before.found(&plug), [""; 0], "{cell}");
+    assert_eq!(Secrets::of(&ana).found(&plug).len(), 4, "{cell}: both keep the same");
+}
+
+#[test]
+fn a_key_update_over_which_either_side_loses_its_power_leaves_one_common_key_and_nothing_of_the_old() {
+    // Epoch, next topic, change of topic; and candidate, epoch, next topic, change of topic.
+    let nth = |point: &str, time: u32| if time == 1 { point.to_owned() } else { format!("{point}:{time}") };
+    let of_thing = (1..=3).flat_map(|time| SAVE.map(|(point, _)| (nth(point, time), String::new())));
+    let keyring = ["keyring.before", "keyring.written", "keyring.renamed"];
+    let of_controller = (1..=4).flat_map(|time| keyring.map(|point| (String::new(), nth(point, time))));
+    let cells: Vec<_> = of_thing.chain(of_controller).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while let Some((thing_point, controller_point)) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    cut_over_a_key_update(thing_point, controller_point);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_plug_that_was_given_up_holds_no_byte_of_its_household() {
+    let (mut plug, ana) = Plug::claimed();
+    let ben = Person::new();
+    join(&ben, &plug, &invite(&ana, &plug));
+    let secrets = [Secrets::of(&ana), Secrets::of(&ben)];
+    let given_up = ana.sect_at(&plug, &["--device", "Lamp", "unpair", "--yes"]);
+    assert_eq!(given_up.code, 0, "{}{}", given_up.stdout, given_up.stderr);
+    plug.wait_for_passcode();
+    let passphrase = Secrets(vec![("passphrase", HOME_PASSPHRASE.as_bytes().to_vec())]);
+    for secrets in secrets.iter().chain([&passphrase]) {
+        assert_eq!(secrets.found(&plug), [""; 0]);
+    }
+    plug.power_cut();
+    for secrets in secrets.iter().chain([&passphrase]) {
+        assert_eq!(secrets.found(&plug), [""; 0], "nor without power");
     }
 }
 

@@ -123,6 +123,11 @@ fn a_keyring_that_forgets_is_noticed() {
 }
 
 #[test]
+fn a_controller_that_commits_a_key_before_it_keeps_it_is_noticed() {
+    expect_noticed(Mutation::CandidateIsNotKept, &["no keyring has its keys"]);
+}
+
+#[test]
 fn a_controller_that_seals_each_repetition_anew_is_noticed() {
     expect_noticed(Mutation::RepeatsAreNewCommands, &["switched the load 2 times"]);
 }

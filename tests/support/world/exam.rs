@@ -26,10 +26,10 @@ impl World {
         let Some(household) = &self.plug.disk.household else { return };
         let keyless = household.controllers.iter().find(|record| {
             !self.people.iter().filter_map(|person| person.keyring.as_ref()).any(|binding| {
-                binding.cid == record.cid
-                    && binding.topic == record.topic
-                    && binding.credentials == record.credentials
-                    && (binding.epoch, &binding.master) == (record.epoch, &record.master)
+                binding.guises().iter().any(|guise| {
+                    (guise.cid, &guise.topic, &guise.credentials) == (record.cid, &record.topic, &record.credentials)
+                        && (guise.epoch, &guise.master) == (record.epoch, &record.master)
+                })
             })
         });
         if let Some(record) = keyless {
@@ -159,7 +159,7 @@ impl World {
                     ));
                 }
                 let binding = self.people[person].keyring.clone();
-                if !binding.is_some_and(|binding| binding.confirmed && binding.epoch == record.epoch) {
+                if !binding.is_some_and(|binding| binding.confirmed && binding.master == record.master) {
                     self.accuse(format!("{name}'s keyring and the thing disagree in the end"));
                 }
             }

@@ -99,16 +99,25 @@ impl World {
         let asker = self.handled.and_then(|carried| of(&earlier, carried.cid));
         let wanted = self.handled.map(|carried| self.judge.wishes[carried.wish].operation.clone());
         let is_owner = asker.as_ref().is_some_and(|asker| asker.role == Role::Owner);
+        if self.plug.disk.wiping && !self.given_up {
+            if !is_owner || !matches!(wanted, Some(Operation::Unpair(_))) {
+                self.accuse("the thing gives itself up by nobody's right".into());
+            }
+            self.given_up = true;
+        }
         for gone in earlier.iter().filter(|one| of(&later, one.cid).is_none()) {
             let has_left = asker.as_ref().is_some_and(|asker| asker.cid == gone.cid);
             let is_right = match &wanted {
                 Some(Operation::UserDel(UserDel { cid })) => *cid == gone.cid && (is_owner || has_left),
-                _ => gone.left_s.is_some(),
+                _ => gone.left_s.is_some() || self.given_up,
             };
             if !is_right {
                 self.accuse(format!("{} ({}) was taken out by nobody's right", gone.name, gone.cid));
             }
             self.released.insert(gone.cid);
+        }
+        if later.is_empty() {
+            self.given_up = false;
         }
         for come in later.iter().filter(|one| of(&earlier, one.cid).is_none()) {
             self.expect_may_join(come, earlier.is_empty());

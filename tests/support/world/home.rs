@@ -124,7 +124,9 @@ impl World {
         self.expect_its_word_holds();
         if self.plug.disk.wiping {
             // The store goes on with a wipe before anything else.
+            self.earlier = self.plug.disk.household.clone();
             self.plug.disk.forget_all();
+            self.expect_changes_have_their_cause();
         }
         let disk = self.plug.disk.clone();
         let stored = Stored {

@@ -18,6 +18,7 @@ mod people;
 mod person;
 mod plug;
 mod remote;
+mod secrets;
 mod story;
 pub mod weather;
 
@@ -49,6 +50,8 @@ pub enum Mutation {
     StoreForgets,
     /// The keyring says that it has written, and has not.
     KeyringForgets,
+    /// The thing is told to take the next master key, and that stands in no keyring yet.
+    CandidateIsNotKept,
     /// Each repetition of a command is sealed anew.
     RepeatsAreNewCommands,
     /// The thing's time is that of a wall clock, and its `boot` is always the same.
@@ -169,6 +172,8 @@ pub struct World {
     /// The household before the machine's last call.
     earlier: Option<Household>,
     invitations: Vec<Invited>,
+    /// Whether an owner has given the plug up, until it is nobody's.
+    given_up: bool,
     /// Controllers that were removed, or whose plug was given up.
     released: BTreeSet<Cid>,
     steps: story::Story,
@@ -261,6 +266,7 @@ impl World {
             handled: None,
             answers_on: None,
             earlier: None,
+            given_up: false,
             invitations: Vec::new(),
             released: BTreeSet::new(),
             wrong: None,

@@ -75,9 +75,12 @@ impl World {
             let PairingWay { identity, psk, access_point } = way.clone();
             return Some(Call { identity, psk, login: None, access_point });
         }
+        // The newest key and login first, then the others: one pair of them is the thing's.
         let binding = known.keyring.as_ref()?;
-        let (identity, psk) = binding.psk();
-        let login = (binding.credentials.user.expose().to_owned(), binding.credentials.password.expose().to_owned());
+        let guises = binding.guises();
+        let guise = &guises[usize::try_from(known.knocks).unwrap_or(0) % guises.len()];
+        let ((identity, psk), credentials) = (guise.psk(), &guise.credentials);
+        let login = (credentials.user.expose().to_owned(), credentials.password.expose().to_owned());
         Some(Call { identity: identity.to_string(), psk, login: Some(login), access_point: app.at.clone() })
     }
 
@@ -100,13 +103,19 @@ impl World {
             // The code on the display is another one by now: the person reads it again.
             self.end_pairing(person, "refused");
         } else {
-            if let Some(app) = &mut self.people[person].app {
-                app.at = None;
+            // A second key or login is tried at once; then less and less often, as phones do: in vain for an hour
+            // is in vain for a while longer.
+            let known = &mut self.people[person];
+            known.knocks += 1;
+            let guises = known.keyring.as_ref().map_or(1, |binding| binding.guises().len());
+            let mut wait = SECOND;
+            if known.knocks.is_multiple_of(guises as u64) {
+                known.tries = (known.tries + 1).min(6);
+                wait = SECOND << known.tries;
+                if let Some(app) = &mut known.app {
+                    app.at = None;
+                }
             }
-            // Less and less often, as phones do: in vain for an hour is in vain for a while longer.
-            let tries = &mut self.people[person].tries;
-            *tries = (*tries + 1).min(6);
-            let wait = SECOND << *tries;
             let wait = self.dice.between(SECOND, wait);
             self.redial(person, wait);
         }
@@ -192,7 +201,7 @@ impl World {
     }
 
     /// Makes a binding durable; false when the app died over it.
-    fn keep(&mut self, person: usize, binding: &Binding) -> bool {
+    pub(super) fn keep(&mut self, person: usize, binding: &Binding) -> bool {
         let side = self.dice.chance(self.weather.death_at_write).then(|| Side::draw(&mut self.dice));
         if side == Some(Side::Before) {
             self.app_dies(person, "before it wrote its keyring");
@@ -356,6 +365,9 @@ impl World {
                     self.invited(wish, result.as_deref());
                 }
                 self.confirm(person);
+                if let Some(wish) = wish {
+                    self.follow(person, wish, rc, result.as_deref());
+                }
                 (handle, End::Answered(rc))
             }
             ControllerEvent::Unknown { handle, .. } => (handle, End::Unknown),
@@ -365,10 +377,15 @@ impl World {
                 self.confirm(person);
                 return;
             }
-            ControllerEvent::Persist { .. }
-            | ControllerEvent::KeysUpdated { .. }
-            | ControllerEvent::UpdateRefused { .. }
-            | ControllerEvent::UpdateUnanswered { .. } => unreachable!("nobody here has begun an update"),
+            ControllerEvent::Persist { candidate, .. } => {
+                self.keep_candidate(person, candidate);
+                return;
+            }
+            ControllerEvent::KeysUpdated { epoch, .. } => {
+                self.keep_update(person, epoch);
+                return;
+            }
+            ControllerEvent::UpdateRefused { .. } | ControllerEvent::UpdateUnanswered { .. } => return,
             ControllerEvent::StatusUnanswered { .. }
             | ControllerEvent::BothPaths { .. }
             | ControllerEvent::Told { .. }

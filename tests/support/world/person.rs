@@ -26,6 +26,8 @@ pub struct Person {
     pub attempt: u64,
     /// How often the plug was not reached since it last was.
     pub tries: u32,
+    /// How often it was refused: the next pair of key and login is tried.
+    pub knocks: u64,
     /// The invitation by which its keyring's binding came.
     pub joins_by: Option<usize>,
 }
@@ -101,6 +103,7 @@ impl Person {
             clock: Clock::draw(dice),
             attempt: 0,
             tries: 0,
+            knocks: 0,
             joins_by: None,
         }
     }

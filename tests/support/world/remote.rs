@@ -7,7 +7,9 @@ use sect::proto::action::{CloudFailure, ServerId};
 use sect::proto::cloud::{Change, Registry, ThingRecord};
 use sect::proto::controller::Path;
 use sect::proto::json;
+use sect::proto::pairing::binding::Binding;
 use sect::proto::registration::{self, RegSet};
+use sect::proto::topic::TToken;
 
 use super::plug::Radio;
 use super::weather::SECOND;
@@ -107,10 +109,7 @@ impl World {
 
     /// What an app sends by the cloud server.
     pub(super) fn cloud_carries_to_plug(&mut self, person: usize, payload: &[u8]) {
-        let Some(topic) = self.people[person].keyring.as_ref().map(|binding| binding.topic.c2t()) else { return };
-        if !self.cloud_knows(person) {
-            return;
-        }
+        let Some(topic) = self.cloud_knows(person).map(|topic| topic.c2t()) else { return };
         self.overheard.push((topic.clone(), payload.to_vec()));
         let is_heard = self.plug.cloud.as_ref().is_some_and(|subscribed| subscribed.contains(&topic));
         if is_heard {
@@ -152,25 +151,28 @@ impl World {
             return;
         }
         for person in 0..self.people.len() {
-            let listens = self.people[person].keyring.as_ref().is_some_and(|binding| binding.topic.t2c() == topic);
-            if listens && self.cloud_knows(person) {
+            if self.cloud_knows(person).is_some_and(|its_own| its_own.t2c() == topic) {
                 self.send(|| Happening::CloudToApp { person, topic: topic.to_owned(), payload: payload.to_vec() });
             }
         }
     }
 
     pub(super) fn cloud_to_app(&mut self, person: usize, topic: &str, payload: &[u8]) {
-        let listens = self.people[person].keyring.as_ref().is_some_and(|binding| binding.topic.t2c() == topic);
-        if listens {
+        let keyring = self.people[person].keyring.as_ref();
+        let mut guises = keyring.into_iter().flat_map(Binding::guises);
+        if guises.any(|guise| guise.topic.t2c() == topic) {
             self.take_message(person, Path::Cloud, payload);
         }
     }
 
-    /// Whether the server lets this person's controller in, to its own topic.
-    fn cloud_knows(&self, person: usize) -> bool {
-        let Some(binding) = &self.people[person].keyring else { return false };
-        let password = registration::cloud_password(&binding.credentials, &binding.thing, &self.server.pin);
-        let account = self.registry.authenticate(binding.credentials.user.expose(), password.expose().as_bytes());
-        account.is_some_and(|account| *account.topic() == binding.topic)
+    /// The topic to which the server lets this person's controller, by its newest login that works.
+    fn cloud_knows(&self, person: usize) -> Option<TToken> {
+        let binding = self.people[person].keyring.as_ref()?;
+        binding.guises().into_iter().find_map(|guise| {
+            let password = registration::cloud_password(&guise.credentials, &guise.thing, &self.server.pin);
+            let user = guise.credentials.user.expose();
+            let account = self.registry.authenticate(user, password.expose().as_bytes())?;
+            (*account.topic() == guise.topic).then_some(guise.topic)
+        })
     }
 }

@@ -52,6 +52,9 @@ enum Deed {
     Accept,
     Remove,
     Role,
+    Rekey,
+    Renew,
+    GiveUp,
     Wifi,
     Maintain,
 }
@@ -70,7 +73,7 @@ enum Blow {
 }
 
 /// Each as often as it stands here.
-const DEEDS: [Deed; 25] = [
+const DEEDS: [Deed; 33] = [
     Deed::Switch,
     Deed::Switch,
     Deed::Switch,
@@ -92,6 +95,14 @@ const DEEDS: [Deed; 25] = [
     Deed::Remove,
     Deed::Remove,
     Deed::Role,
+    Deed::Rekey,
+    Deed::Rekey,
+    Deed::Rekey,
+    Deed::Rekey,
+    Deed::Renew,
+    Deed::Renew,
+    Deed::Renew,
+    Deed::GiveUp,
     Deed::Pair,
     Deed::Wifi,
     Deed::Wifi,
@@ -199,6 +210,9 @@ impl World {
             Deed::Accept => self.accept(person),
             Deed::Remove => self.remove(person),
             Deed::Role => self.change_role(person),
+            Deed::Rekey => self.rekey(person),
+            Deed::Renew => self.renew(person),
+            Deed::GiveUp => self.give_up(person),
             Deed::Wifi => {
                 let other = self.some_network();
                 self.wish(person, Operation::WifiSet(WifiSet { ssid: other.ssid, key: other.psk })).is_some()
