@@ -46,7 +46,9 @@ async fn second_person(house: &Household, stage: &mut Stage) -> anyhow::Result<B
     ensure!(guest.keys().c2t.kid() != owner.keys().c2t.kid(), "Ben got Ana's key");
     stage.seen("Ben has a key, a topic and a password of his own, and none of Ana's");
 
-    let done = house.sect(STRANGER, &["--timeout", "1", "accept", "--image", picture, "--alias", "Lamp"], "").await?;
+    let at = house.home().to_string();
+    let again = ["--address", &at, "--timeout", "3", "accept", "--image", picture, "--alias", "Lamp"];
+    let done = house.sect(STRANGER, &again, "").await?;
     stage.command("sect accept --image invitation.png    # Mallory has photographed it", &done.output);
     ensure!(done.code != Some(0), "an invitation was used twice");
     let users = json(&house.sect(OWNER, &["--json", "user", "list"], "").await?)?;
