@@ -114,7 +114,7 @@ fn expect_noticed(mutation: Mutation, promises: &[&str]) {
 
 #[test]
 fn a_store_that_forgets_its_last_write_is_noticed() {
-    expect_noticed(Mutation::StoreForgets, &["was told that it is in the household"]);
+    expect_noticed(Mutation::StoreForgets, &["was told that it is in the household", "is in the household as"]);
 }
 
 #[test]

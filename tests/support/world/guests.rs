@@ -11,7 +11,7 @@ use sect::proto::user::Role;
 
 use super::World;
 use super::judge::WishId;
-use super::person::{Pairing, PairingWay};
+use super::person::{Pairing, PairingWay, Person};
 use super::weather::{SECOND, Time};
 
 /// How long after its making somebody may still join by an invitation: 600 s, and a run that has begun.
@@ -69,7 +69,7 @@ impl World {
         let name = self.people[person].name.clone();
         let run = Run::invited(invitation, name, &mut self.rng);
         self.note(|world| format!("{} accepts invitation {place}", world.people[person].name));
-        self.set_out(person, Pairing { run, way, invitation: Some(place) })
+        self.set_out(person, Pairing { run, way, invitation: Some(place), recovers: false })
     }
 
     /// Somebody takes somebody out of the household, or leaves it.
@@ -105,11 +105,12 @@ impl World {
             }
             self.given_up = true;
         }
+        let is_recovered = later.iter().any(|one| of(&earlier, one.cid).is_none() && self.has_recovered(one));
         for gone in earlier.iter().filter(|one| of(&later, one.cid).is_none()) {
             let has_left = asker.as_ref().is_some_and(|asker| asker.cid == gone.cid);
             let is_right = match &wanted {
                 Some(Operation::UserDel(UserDel { cid })) => *cid == gone.cid && (is_owner || has_left),
-                _ => gone.left_s.is_some() || self.given_up,
+                _ => gone.left_s.is_some() || self.given_up || is_recovered,
             };
             if !is_right {
                 self.accuse(format!("{} ({}) was taken out by nobody's right", gone.name, gone.cid));
@@ -135,7 +136,16 @@ impl World {
         }
     }
 
+    /// Whether an owner came by the paper.
+    fn has_recovered(&self, record: &ControllerRecord) -> bool {
+        let is_it = |person: &Person| person.cid() == Some(record.cid) && person.recovers;
+        record.role == Role::Owner && self.people.iter().any(is_it)
+    }
+
     fn expect_may_join(&mut self, record: &ControllerRecord, is_first: bool) {
+        if self.has_recovered(record) {
+            return;
+        }
         let person = self.people.iter().find(|person| person.cid() == Some(record.cid));
         let place = person.and_then(|person| person.joins_by);
         let what = match place.map(|place| &mut self.invitations[place]) {

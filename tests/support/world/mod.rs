@@ -30,6 +30,7 @@ use sect::proto::cloud::Registry;
 use sect::proto::id::{Cid, SpkiHash, ThingId};
 use sect::proto::pairing::message::CloudServer;
 use sect::proto::record::{ControllerRecord, Household};
+use sect::proto::recovery::RecoveryCode;
 use sect::proto::wifi::HomeNetwork;
 
 use self::dice::Dice;
@@ -172,6 +173,8 @@ pub struct World {
     /// The household before the machine's last call.
     earlier: Option<Household>,
     invitations: Vec<Invited>,
+    /// Every recovery code that was ever put on paper.
+    papers: Vec<RecoveryCode>,
     /// Whether an owner has given the plug up, until it is nobody's.
     given_up: bool,
     /// Controllers that were removed, or whose plug was given up.
@@ -268,6 +271,7 @@ impl World {
             earlier: None,
             given_up: false,
             invitations: Vec::new(),
+            papers: Vec::new(),
             released: BTreeSet::new(),
             wrong: None,
             trace: is_told.then(Vec::new),

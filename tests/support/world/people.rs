@@ -1,13 +1,14 @@
 //! The apps' shells: keyring, sessions, pairing runs, and what their controllers say.
 
-use sect::proto::action::{Screen, SessionId};
+use sect::proto::action::{Press, Screen, SessionId};
 use sect::proto::controller::{Controller, ControllerEvent, Path, RequestHandle};
 use sect::proto::keys::{PairingCode, TlsPsk, pairing_psk};
 use sect::proto::message::ReturnCode;
 use sect::proto::operation::Operation;
 use sect::proto::pairing::PAIR_IDENTITY;
 use sect::proto::pairing::binding::Binding;
-use sect::proto::pairing::controller::{Run, Step};
+use sect::proto::pairing::controller::{Recovering, Run, Step};
+use sect::proto::recovery::RecoveryCode;
 
 use super::home::Session;
 use super::judge::{End, WishId};
@@ -164,11 +165,36 @@ impl World {
         let Screen::AccessPoint { ssid, passcode, .. } = self.plug.screen.clone() else { return false };
         let code = PairingCode::of_passcode(&passcode);
         let name = self.people[person].name.clone();
-        let run = Run::new(code, self.air[0].clone(), name, None, &mut self.rng);
+        let paper = RecoveryCode::random(&mut self.rng);
+        self.papers.push(paper.clone());
+        let run = Run::new(code, self.air[0].clone(), name, Some(paper), &mut self.rng);
         let way =
             PairingWay { identity: PAIR_IDENTITY.to_owned(), psk: pairing_psk(&passcode), access_point: Some(ssid) };
         self.note(|world| format!("{} pairs", world.people[person].name));
-        self.set_out(person, Pairing { run, way, invitation: None })
+        self.set_out(person, Pairing { run, way, invitation: None, recovers: false })
+    }
+
+    /// Somebody holds the button, reads the display and has the paper: then he is the owner.
+    pub(super) fn recover(&mut self, person: usize) -> bool {
+        let Screen::Maintenance { ssid, passcode, .. } = self.plug.screen.clone() else {
+            let is_held = self.plug.disk.household.is_some() && self.dice.chance(300);
+            if is_held {
+                self.with_thing(|thing, now, ports| thing.handle_press(Press::Long, now, ports));
+            }
+            return is_held;
+        };
+        let held = self.plug.disk.household.as_ref().and_then(|household| household.recovery);
+        let paper = self.papers.iter().find(|paper| Some(paper.key(&self.thing).spki()) == held).cloned();
+        let Some(code) = paper.filter(|_| !self.is_member(person)) else { return false };
+        let next = RecoveryCode::random(&mut self.rng);
+        self.papers.push(next.clone());
+        let recovering = Recovering { code, next, keep: self.dice.coin(), network: None };
+        let name = self.people[person].name.clone();
+        let run = Run::recovering(PairingCode::of_passcode(&passcode), recovering, name, &mut self.rng);
+        let (identity, psk) = (PAIR_IDENTITY.to_owned(), pairing_psk(&passcode));
+        let way = PairingWay { identity, psk, access_point: Some(ssid) };
+        self.note(|world| format!("{} recovers the plug", world.people[person].name));
+        self.set_out(person, Pairing { run, way, invitation: None, recovers: true })
     }
 
     /// Begins a run, unless one is under way.
@@ -211,7 +237,7 @@ impl World {
             let known = &mut self.people[person];
             known.keyring = Some(binding.clone());
             if let Some(pairing) = known.app.as_ref().and_then(|app| app.pairing.as_ref()) {
-                known.joins_by = pairing.invitation;
+                (known.joins_by, known.recovers) = (pairing.invitation, pairing.recovers);
             }
         }
         self.note(|world| format!("{} keeps {}", world.people[person].name, world.keyring(person)));

@@ -30,6 +30,8 @@ pub struct Person {
     pub knocks: u64,
     /// The invitation by which its keyring's binding came.
     pub joins_by: Option<usize>,
+    /// Whether it came by a recovery.
+    pub recovers: bool,
 }
 
 /// The app while it runs.
@@ -49,6 +51,8 @@ pub struct Pairing {
     pub way: PairingWay,
     /// By which invitation; none at a plug that is nobody's.
     pub invitation: Option<usize>,
+    /// Whether it is a recovery.
+    pub recovers: bool,
 }
 
 /// How a pairing session is opened.
@@ -105,6 +109,7 @@ impl Person {
             tries: 0,
             knocks: 0,
             joins_by: None,
+            recovers: false,
         }
     }
 

@@ -55,6 +55,7 @@ enum Deed {
     Rekey,
     Renew,
     GiveUp,
+    Recover,
     Wifi,
     Maintain,
 }
@@ -73,7 +74,7 @@ enum Blow {
 }
 
 /// Each as often as it stands here.
-const DEEDS: [Deed; 33] = [
+const DEEDS: [Deed; 37] = [
     Deed::Switch,
     Deed::Switch,
     Deed::Switch,
@@ -103,6 +104,10 @@ const DEEDS: [Deed; 33] = [
     Deed::Renew,
     Deed::Renew,
     Deed::GiveUp,
+    Deed::Recover,
+    Deed::Recover,
+    Deed::Recover,
+    Deed::Recover,
     Deed::Pair,
     Deed::Wifi,
     Deed::Wifi,
@@ -156,7 +161,7 @@ impl World {
     /// Whoever can, does it; now and then somebody who has no business with the plug tries.
     fn doer(&mut self, deed: Deed) -> usize {
         let has_keys = |world: &Self, person: usize| world.people[person].keyring.is_some();
-        let comes_in = matches!(deed, Deed::Pair | Deed::Accept);
+        let comes_in = matches!(deed, Deed::Pair | Deed::Accept | Deed::Recover);
         let fit: Vec<usize> = (0..self.people.len())
             .filter(|&person| if comes_in { !self.is_member(person) } else { has_keys(self, person) })
             .collect();
@@ -212,6 +217,7 @@ impl World {
             Deed::Role => self.change_role(person),
             Deed::Rekey => self.rekey(person),
             Deed::Renew => self.renew(person),
+            Deed::Recover => self.recover(person),
             Deed::GiveUp => self.give_up(person),
             Deed::Wifi => {
                 let other = self.some_network();
