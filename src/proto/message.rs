@@ -216,7 +216,7 @@ pub const EVENT_STATE: &str = "state";
 pub const EVENT_WIFI: &str = "wifi";
 
 /// The kinds of the events that tell a controller something beyond the state (protocol section 6.5).
-pub const EVENTS_TOLD: [&str; 7] = ["joined", "left", "wifi", EVENT_REKEY_DUE, "invite.reuse", "clone", "tamper"];
+pub const EVENTS_TOLD: [&str; 6] = [EVENT_JOINED, EVENT_LEFT, "wifi", EVENT_REKEY_DUE, EVENT_INVITE_REUSE, EVENT_CLONE];
 
 /// The kind of the event that tells a controller that its key is to be updated.
 pub const EVENT_REKEY_DUE: &str = "rekey.due";
@@ -229,6 +229,17 @@ pub const EVENT_LEFT: &str = "left";
 
 /// The kind of the event that tells owners that a used invitation was used again: `d` is an [`InviteReuse`].
 pub const EVENT_INVITE_REUSE: &str = "invite.reuse";
+
+/// The kind of the event that tells owners that another thing registers under this one's name: `d` is a
+/// [`Cloned`].
+pub const EVENT_CLONE: &str = "clone";
+
+/// What the event `clone` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cloned {
+    /// The cloud server that has seen both.
+    pub host: String,
+}
 
 /// What the event `joined` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

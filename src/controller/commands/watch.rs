@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 #[derive(Serialize)]
 struct Line<'a> {
     /// `state`, `lost`, or what the plug tells beyond its state: `joined`, `left`, `wifi`, `rekey.due`,
-    /// `invite.reuse`, `clone`, `tamper`.
+    /// `invite.reuse`, `clone`.
     event: &'static str,
     /// When this line was written.
     unix_ms: u64,
@@ -146,9 +146,11 @@ fn words(alias: &str, k: &str, about: Option<&Value>) -> String {
             text("name").unwrap_or("somebody")
         ),
         "clone" => {
-            format!("{alias}: another plug registers under its name: its card was copied, or an old copy restored")
+            format!(
+                "{alias}: another plug registers under its name: its card was copied, or an old copy restored. Users \
+                 removed since may be back: look at `sect user list`"
+            )
         }
-        "tamper" => format!("{alias}: somebody has opened or disturbed it"),
         other => format!("{alias}: {other}"),
     }
 }

@@ -397,12 +397,15 @@ impl Thing {
                 }
                 household.handle_registered(&mut self.core, server, now, ports.rng);
             }
-            // A store that fails here costs nothing: the next hour tries again.
-            Answered::Renumber { generation } if ports.vault.save(household.record(), generation).is_ok() => {
-                self.registrar.generation = generation;
-                self.registrar.declare_everywhere(&mut self.core, now, |cloud| household.entries(&thing, cloud));
+            Answered::Renumber { generation } => {
+                household.handle_clone(&mut self.core, &self.registrar, server, now, ports);
+                // A store that fails here costs nothing: the next hour tries again.
+                if ports.vault.save(household.record(), generation).is_ok() {
+                    self.registrar.generation = generation;
+                    self.registrar.declare_everywhere(&mut self.core, now, |cloud| household.entries(&thing, cloud));
+                }
             }
-            Answered::Renumber { .. } | Answered::Nothing => {}
+            Answered::Nothing => {}
         }
         Verdict::Registered
     }

@@ -140,6 +140,11 @@ impl Registrar {
         self.servers.iter().any(|server| server.refused.contains(topic))
     }
 
+    /// What a server is called.
+    pub(super) fn host(&self, server: ServerId) -> Option<&str> {
+        self.servers.get(server.0).map(|server| server.cloud.host.as_str())
+    }
+
     /// Where the thing stands with each server.
     pub(super) fn states(&self) -> impl Iterator<Item = (&CloudServer, CloudState)> {
         self.servers.iter().map(|server| (&server.cloud, server.state))

@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Asker, HouseholdState};
-use crate::proto::action::{Action, Path};
+use crate::proto::action::{Action, Path, ServerId};
 use crate::proto::id::Cid;
-use crate::proto::message::{EVENT_STATE, Event};
+use crate::proto::message::{Cloned, EVENT_CLONE, EVENT_STATE, Event};
+use crate::proto::port::Ports;
 use crate::proto::record::ControllerRecord;
 use crate::proto::thing::Core;
 use crate::proto::thing::registrar::Registrar;
@@ -38,6 +39,21 @@ impl HouseholdState {
     ) {
         let told = answered.map(|Asker { index, path, .. }| Told { cid: self.controllers[index].cid, path });
         self.tell_about(core, registrar, |_| true, (EVENT_STATE, None), told, now, rng);
+    }
+
+    /// Another thing registers under this one's name at `server`: its owners look at who may switch it, for an old
+    /// copy brings back whom they have removed (protocol section 9). At most once an hour, as the registrar has it.
+    pub(in crate::proto::thing) fn handle_clone(
+        &mut self,
+        core: &mut Core,
+        registrar: &Registrar,
+        server: ServerId,
+        now: Micros,
+        ports: &mut Ports<'_>,
+    ) {
+        let Some(host) = registrar.host(server).map(str::to_owned) else { return };
+        core.note(None, format!("another plug registers under this one's name at {host}"), now, ports.vault);
+        self.tell_owners(core, registrar, (EVENT_CLONE, &Cloned { host }), None, now, ports.rng);
     }
 
     /// An event to the owners.
