@@ -101,6 +101,16 @@ impl Freshness {
         kept.find(|(_, answer)| answer.request == *request).map(|(_, answer)| &answer.jwe)
     }
 
+    /// Keeps no answer but the last one.
+    pub fn forget_earlier_answers(&mut self) {
+        self.answers.drain(..self.answers.len().saturating_sub(1));
+    }
+
+    /// Keeps no answer.
+    pub fn forget_answers(&mut self) {
+        self.answers.clear();
+    }
+
     /// Keeps an accepted message's answer: 32 of them, 60 s, and the last one for good. Gives it back
     /// as it is kept, in the memory of the last one that it displaces if that fits and is free.
     pub fn keep_answer(&mut self, request: RequestId, now: Micros, jwe: &[u8]) -> Arc<[u8]> {
@@ -194,6 +204,20 @@ mod tests {
         }
         assert_eq!(freshness.answer_to(&id(1), later), None);
         assert_eq!(freshness.answer_to(&id(2), later), Some(&[2].into()));
+    }
+
+    #[test]
+    fn earlier_answers_are_forgotten_and_the_last_one_is_not() {
+        let mut freshness = Freshness::default();
+        freshness.forget_earlier_answers();
+        let id = |n| RequestId::new([n; 16]);
+        for n in 0..3 {
+            freshness.keep_answer(id(n), NOW, &[n]);
+        }
+        freshness.forget_earlier_answers();
+        assert_eq!([0, 1, 2].map(|n| freshness.answer_to(&id(n), NOW).is_some()), [false, false, true]);
+        freshness.forget_answers();
+        assert_eq!(freshness.answer_to(&id(2), NOW), None);
     }
 
     #[test]

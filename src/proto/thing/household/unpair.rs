@@ -7,16 +7,21 @@ use crate::proto::thing::{Core, Incoming};
 use crate::proto::time::Micros;
 
 impl HouseholdState {
-    /// The answer is on its way to the one who gave the thing up. He alone may ask for it once more; what the
-    /// others said is not answered any more.
+    /// The answer is on its way to the one who gave the thing up. He alone may ask for it once more; what he said
+    /// before, and what the others said, is not answered any more, on whatever path.
     pub(super) fn give_up(&mut self, core: &mut Core, by: usize) {
         self.given_up = true;
         let pair = self.controllers.iter().zip(&self.household.controllers).nth(by);
         let welcome = pair.into_iter().flat_map(|(controller, record)| controller.admissions(record)).collect();
         core.actions.push_back(Action::Admit(welcome));
-        let others = self.controllers.iter_mut().enumerate().filter(|(index, _)| *index != by);
-        let sessions = others.flat_map(|(_, controller)| std::mem::take(&mut controller.sessions));
-        core.actions.extend(sessions.map(Action::EndSession));
+        for (index, controller) in self.controllers.iter_mut().enumerate() {
+            if index == by {
+                controller.freshness.forget_earlier_answers();
+            } else {
+                controller.freshness.forget_answers();
+                core.actions.extend(std::mem::take(&mut controller.sessions).into_iter().map(Action::EndSession));
+            }
+        }
     }
 
     /// Whether its owner has given the thing up.

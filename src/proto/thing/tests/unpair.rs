@@ -100,6 +100,28 @@ fn an_owner_gives_the_thing_up_and_it_is_anybody_s() {
 }
 
 #[test]
+fn what_was_said_before_is_not_answered_again() {
+    let (mut bench, mut ana, bo) = registered();
+    let mut bo = Hand::of(&bench, &bo);
+    let (hers, his) = (ana.command(true, bench.now), bo.command(false, bench.now));
+    assert_eq!(bench.publish(SESSION, &ana.topic(), &hers), Verdict::Answered(ReturnCode::Ok));
+    assert_eq!(bench.publish(SessionId(2), &bo.topic(), &his), Verdict::Answered(ReturnCode::Ok));
+    bench.wait(10);
+    let (command, verdict) = ask(&mut bench, &mut ana);
+    assert_eq!(verdict, Verdict::Answered(ReturnCode::Ok));
+    bench.actions();
+    for (topic, message, expected) in [
+        (bo.topic(), &his, Verdict::Dropped(Dropped::ForeignTopic)),
+        (ana.topic(), &hers, Verdict::Dropped(Dropped::ForeignTopic)),
+        (ana.topic(), &command, Verdict::Repeated),
+    ] {
+        let verdict = bench.thing.handle_cloud_message(ServerId(0), &topic, message, bench.now, ports!(bench));
+        assert_eq!(verdict, expected);
+        assert_eq!(bench.actions().len(), usize::from(expected == Verdict::Repeated));
+    }
+}
+
+#[test]
 fn a_cloud_server_that_says_nothing_is_waited_for_5_s() {
     let (mut bench, mut ana, _) = registered();
     let _ = ask(&mut bench, &mut ana);
