@@ -119,6 +119,13 @@ impl Switched {
 }
 
 impl Core {
+    /// The household is gone, and with it what it told: the time of day that its owner's controller gave would
+    /// stand in the next one's audit log. What the machine's own clock says stays.
+    fn forget_household(&mut self) {
+        self.outlet.forget_who();
+        self.wall = self.wall.filter(|wall| wall.source == ClockSource::System);
+    }
+
     /// Switches the load. It is news when its state is another one than before, or was in doubt.
     ///
     /// The outlet is asked even for the remembered state: "off" must never be answered from memory
@@ -517,7 +524,7 @@ impl Thing {
             }
             Phase::Wiping(farewell) => {
                 if farewell.handle_timeout(&mut self.core, &self.registrar, now, ports) {
-                    self.core.outlet.forget_who();
+                    self.core.forget_household();
                     self.phase = Phase::Unclaimed(AccessPoint::open(&mut self.core, now, ports.rng));
                 }
             }

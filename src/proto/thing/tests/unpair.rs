@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::keys;
-use crate::proto::operation::argument::{Confirmation, Unpair};
+use crate::proto::operation::argument::{self, Confirmation, Unpair};
 use crate::proto::pairing::PAIR_IDENTITY;
 use crate::proto::registration::{RegOk, RegSet, down_topic};
 
@@ -118,6 +118,22 @@ fn what_was_said_before_is_not_answered_again() {
         let verdict = bench.thing.handle_cloud_message(ServerId(0), &topic, message, bench.now, ports!(bench));
         assert_eq!(verdict, expected);
         assert_eq!(bench.actions().len(), usize::from(expected == Verdict::Repeated));
+    }
+}
+
+#[test]
+fn the_time_that_its_owner_told_goes_with_the_household_and_the_machine_s_own_stays() {
+    for by_time_server in [false, true] {
+        let (mut bench, mut ana) = one_owner();
+        let told = argument::TimeSet { unix_ms: 2_000_000_000_000, zone: None };
+        assert_eq!(ana.asks(&mut bench, &Operation::TimeSet(told)).0, 0);
+        if by_time_server {
+            bench.thing.handle_wall_clock(1_800_000_000_000, bench.now);
+        }
+        bench.wait(10);
+        let _ = ask(&mut bench, &mut ana);
+        wiped(&mut bench);
+        assert_eq!(bench.thing.core.wall.is_some(), by_time_server);
     }
 }
 
