@@ -70,6 +70,11 @@ impl Home {
         Self { place, looking_since: Micros::ZERO, been_there: false, tried: None }
     }
 
+    /// The home network is another one, which nobody has joined yet: it may be mistyped.
+    pub(super) const fn forget_home(&mut self) {
+        self.been_there = false;
+    }
+
     /// Whether another network is being tried, or is about to be.
     pub(super) const fn is_trying(&self) -> bool {
         matches!(self.place, Place::Leaving { .. } | Place::Trying(_))

@@ -87,6 +87,7 @@ impl HouseholdState {
             return Err(Dropped::Run(Ending::Aborted));
         };
         let (cid, name) = (controller.cid, controller.name.clone());
+        let moves = network.is_some();
         let staged = self.persist(registrar, ports, |household| {
             household.controllers.retain(|one| keep && one.role != Role::Owner);
             household.controllers.push(controller);
@@ -96,6 +97,9 @@ impl HouseholdState {
             }
         });
         self.adopt(core, registrar, staged.map_err(|_| Dropped::Store)?, now);
+        if moves {
+            self.home.forget_home();
+        }
         core.note(Some((cid, name)), "recovered the plug", now, ports.vault);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! nothing (protocol section 9). Both machines of this crate against each other.
 
 use super::*;
+use crate::proto::action::JoinFailure;
 use crate::proto::keys::PairingCode;
 use crate::proto::operation::argument::RecoverySet;
 use crate::proto::pairing::PAIR_IDENTITY;
@@ -125,6 +126,16 @@ fn another_home_network_comes_with_it_where_that_is_wanted() {
     let run = recovering(&passcode, paper(1), true, Some(elsewhere.clone()));
     drive(&mut bench, run).expect("recovered");
     assert_eq!((&bench.household().network, bench.household().joined_once), (&elsewhere, false));
+
+    // It may be mistyped, and then the plug lets its owner in, although it was at home before.
+    bench.thing.handle_acknowledged(NEARBY, bench.now);
+    let home = bench.now;
+    bench.wifi(WifiEvent::JoinFailed(JoinFailure::NotFound));
+    while !bench.actions().iter().any(|action| matches!(action, Action::OpenAccessPoint { .. })) {
+        bench.next_timeout();
+        bench.wifi(WifiEvent::JoinFailed(JoinFailure::NotFound));
+        assert!(bench.now.since(home).as_secs() <= 90, "never");
+    }
 }
 
 #[test]
