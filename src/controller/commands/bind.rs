@@ -7,6 +7,7 @@ use super::{Context, LOCK_PATIENCE};
 use crate::controller::clock;
 use crate::controller::exit::Failure;
 use crate::controller::keyring::{Entry, Keyring, KeyringError, same_alias};
+use crate::controller::print::Printer;
 use crate::mqtt::client::{Delivery, Link};
 use crate::proto::id::ThingId;
 use crate::proto::pairing::binding::Binding;
@@ -48,8 +49,7 @@ pub(super) async fn drive(
                     run.persisted(&mut clock::rng());
                 }
                 Step::Done(binding) => {
-                    save(keyring, alias, &binding).await?;
-                    return Ok(Ended::Confirmed(*binding));
+                    return Ok(taken(context.printer, save(keyring, alias, &binding).await, *binding));
                 }
                 Step::Failed(PairingError::Unconfirmed) => {
                     let binding = persisted.ok_or_else(|| failed(PairingError::Unconfirmed))?;
@@ -84,6 +84,19 @@ pub(super) async fn drive(
     }
 }
 
+/// M9 came, so the plug has taken these keys, and with them the recovery code whose paper a failure would void.
+/// They have been durable since before M8: a keyring that cannot be written now lacks the word that they are
+/// confirmed, and any answer of the plug brings that.
+fn taken(printer: &Printer, saved: Result<(), Failure>, binding: Binding) -> Ended {
+    match saved {
+        Ok(()) => Ended::Confirmed(binding),
+        Err(failure) => {
+            printer.warning(&failure.to_string());
+            Ended::Unconfirmed(Binding { confirmed: false, ..binding })
+        }
+    }
+}
+
 /// Another plug may have the alias, be it one whose pairing was cut off; the same one may be paired again.
 pub(super) fn expect_alias_free(keyring: &Keyring, alias: &Name, thing: &ThingId) -> Result<(), Failure> {
     let entries = keyring.contents()?.entries;
@@ -110,5 +123,23 @@ fn spoken(progress: Progress) -> String {
         Progress::Certified => "You get a login and a certificate of the plug (STEP 5).".to_owned(),
         Progress::PskAgreed { .. } => "Both hold the key for the plug's own server (STEP 7).".to_owned(),
         Progress::Committing => "Your keyring has it on disk; the plug is told to do the same.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::exit::Exit;
+    use crate::controller::keyring::testing::entry;
+
+    #[test]
+    fn what_the_plug_has_taken_is_no_failure_whatever_the_keyring_says() {
+        let binding = Binding { confirmed: true, ..entry("Lamp", 1).binding };
+        let printer = Printer::new(true);
+        let Ended::Confirmed(kept) = taken(&printer, Ok(()), binding.clone()) else { panic!("it was written") };
+        assert_eq!(kept, binding);
+        let full = Failure::new(Exit::Other, "the disk is full");
+        let Ended::Unconfirmed(kept) = taken(&printer, Err(full), binding.clone()) else { panic!("it was not") };
+        assert_eq!(kept, Binding { confirmed: false, ..binding });
     }
 }
