@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::MAX_CONTROLLER_SESSIONS;
 use super::expiry::Stay;
 use super::rekey::{Age, Pending, Retired};
+use super::writes::Writes;
 use crate::proto::action::{Admission, NewSessions, SessionId};
 use crate::proto::credential::{CtlrPassword, CtlrUser};
 use crate::proto::freshness::Freshness;
@@ -38,6 +39,8 @@ pub(super) struct Controller {
     /// Keys of past epochs under which sessions are open still.
     pub(super) retired: VecDeque<Retired>,
     pub(super) age: Age,
+    /// What it may still have written down, where it is no owner's.
+    pub(super) writes: Writes,
     /// When the audit log last said that it asked for more than its role allows.
     pub(super) refusal_noted: Option<Micros>,
 }
@@ -65,6 +68,7 @@ impl Controller {
             pending: None,
             retired: VecDeque::new(),
             age: Age::default(),
+            writes: Writes::default(),
             refusal_noted: None,
             keys,
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::act::{Done, authorize};
 use super::page::Page;
+use super::writes::is_written;
 use super::{Asker, HouseholdState};
 use crate::proto::freshness::Fresh;
 use crate::proto::id::Cid;
@@ -53,8 +54,13 @@ impl HouseholdState {
         // Afterwards it may not be in the household any more.
         let record = &self.household.controllers[asker.index];
         let (role, by) = (record.role, words.is_some().then(|| (record.cid, record.name.clone())));
-        let outcome = authorize(fresh, operation, role)
-            .and_then(|authorized| self.act(core, registrar, asker, authorized, now, ports));
+        let written = is_written(&operation);
+        let outcome = authorize(fresh, operation, role).and_then(|authorized| {
+            if written && !self.may_write(asker.index, now) {
+                return Err(ReturnCode::Busy);
+            }
+            self.act(core, registrar, asker, authorized, now, ports)
+        });
         match (&outcome, words) {
             (Ok(_), Some(words)) => core.note(by, words, now, ports.vault),
             (Err(ReturnCode::Forbidden), _) => self.note_refusal(core, asker.index, op, now, ports),

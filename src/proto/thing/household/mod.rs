@@ -22,6 +22,7 @@ mod timers;
 mod unpair;
 mod users;
 mod wifi;
+mod writes;
 
 use std::sync::Arc;
 
@@ -247,6 +248,7 @@ impl HouseholdState {
         // From here the message is accepted: exactly one answer, kept whatever it says.
         let Overdue(overdue) = self.count_accepted(index, now);
         let outcome = match asked {
+            Asked::Init(_) if !self.may_write(index, now) => Err(ReturnCode::Busy),
             Asked::Init(init) => match self.agree(core, asker, fresh, (&init, sealed), now, ports.rng) {
                 Ok(answer) => {
                     let answer = self.controllers[index].freshness.keep_answer(re, now, &answer);

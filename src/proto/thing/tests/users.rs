@@ -205,6 +205,24 @@ fn a_user_is_renamed_by_himself_or_an_owner() {
 }
 
 #[test]
+fn who_changes_his_name_all_day_wears_nothing_out() {
+    let people = [record(7, "Ana", Role::Viewer), record(400, "Bo", Role::Owner)];
+    let mut bench = Bench::at_home(people.to_vec());
+    let mut ana = Hand::of(&bench, &people[0]);
+    let codes: Vec<u64> =
+        (0..200).map(|n| ana.asks(&mut bench, &rename(people[0].cid, &format!("Ana {n}"))).0).collect();
+    assert_eq!(codes.iter().filter(|&&code| code == 0).count(), 60);
+    assert!(codes[60..].iter().all(|&code| code == 4), "BUSY");
+    assert_eq!(bench.vault.saves.len(), 60);
+    bench.wait(60_000_000);
+    assert_eq!(ana.asks(&mut bench, &rename(people[0].cid, "Ana")).0, 0);
+    // An owner is not counted: whom he lets in is his own affair.
+    let mut bench = Bench::at_home(vec![record(7, "Ana", Role::Owner)]);
+    let codes = (0..200).map(|n| ana.asks(&mut bench, &rename(people[0].cid, &format!("Ana {n}"))).0);
+    assert!(codes.into_iter().all(|code| code == 0));
+}
+
+#[test]
 fn an_owner_sees_everybody_page_by_page_and_others_see_themselves() {
     let people: Vec<_> = (0..16)
         .map(|n| {
