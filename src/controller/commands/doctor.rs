@@ -247,8 +247,9 @@ fn look_at_the_display(failure: Failure) -> Failure {
     match (failure.exit, &failure.next) {
         (Exit::NotFound | Exit::Timeout, Some(next)) => {
             let next = format!(
-                "{next}; if its display says \"wrong password\" or \"Wi-Fi not found\", it must be set up anew \
-                 (guide, When something goes wrong)"
+                "{next}; if its display says \"wrong password\" or \"Wi-Fi not found\", `sect wifi set --maintenance` \
+                 gives it another network. A plug that has removed you, or whose keys you have renewed on another \
+                 computer, looks the same from here: an owner can invite you again"
             );
             failure.next(next)
         }

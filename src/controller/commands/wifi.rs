@@ -168,7 +168,7 @@ async fn hear(
             Some(answer) => {
                 let place = keyring.lock(&entry.binding.thing, LOCK_PATIENCE).await?;
                 confirm(&place, &mut entry)?;
-                if let Some(ended) = judge(&entry, &answer, ssid) {
+                if let Some(ended) = judge(&entry, &answer, ssid, wanted.maintenance) {
                     ended?;
                     return tell(context, &entry, &answer, ssid);
                 }
@@ -188,14 +188,18 @@ async fn look(entry: &Entry, search: &Search) -> Option<Answer> {
 }
 
 /// How it ended, if it has.
-fn judge(entry: &Entry, answer: &Answer, ssid: &Ssid) -> Option<Result<(), Failure>> {
+fn judge(entry: &Entry, answer: &Answer, ssid: &Ssid, maintenance: bool) -> Option<Result<(), Failure>> {
     let alias = &entry.alias;
     let told = answer.result.as_deref().and_then(|text| serde_json::from_str::<Told>(text).ok());
     let Some(Told { wifi: trial }) = told.filter(|told| told.wifi.ssid == *ssid) else {
         let failure = Failure::new(Exit::Other, format!("{alias} is in the network where it was before"));
         return Some(Err(failure.next("it was started anew meanwhile, or did not get the message: try again")));
     };
-    let back = "it is in the old network again, and nothing else has changed";
+    let back = if maintenance {
+        "its own network is open again, with another code on its display: try again with that one"
+    } else {
+        "it is in the old network again, and nothing else has changed"
+    };
     Some(match trial.state.as_str() {
         "trying" => return None,
         "kept" => Ok(()),
@@ -250,7 +254,7 @@ mod tests {
             clouds: Vec::new(),
         };
         let ssid = "new".parse().expect("a name");
-        judge(&entry("Lamp", 1), &answer, &ssid).map(|ended| ended.map_err(|failure| failure.exit))
+        judge(&entry("Lamp", 1), &answer, &ssid, false).map(|ended| ended.map_err(|failure| failure.exit))
     }
 
     #[test]

@@ -122,6 +122,8 @@ impl HouseholdState {
                 let staged = committed.map_err(|_| Dropped::Store)?;
                 self.adopt(core, registrar, staged, now);
                 self.controllers[index].age.told = None;
+                // Whoever has copied somebody's keys and renews them locks him out: it is to be seen.
+                self.note_of(core, index, "new keys", now, ports);
                 Ok(opened)
             }
             _ => sealed.open_in(&mut self.room, &controller.keys.c2t).map_err(Dropped::Unopened),
