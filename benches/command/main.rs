@@ -7,12 +7,14 @@
 //! rounds, so that whatever else the machine does hits all of them alike.
 //!
 //! `cargo bench` measures and says which goals are met; no goal that is missed makes it fail.
+//! `cargo bench --bench command -- --household` measures 16 controllers at once instead, and
 //! `cargo bench --bench command -- --idle` watches an idle daemon for a minute instead.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what this is for")]
 #![allow(unreachable_pub, reason = "what is `pub` here is so for its neighbours, as in the tests' support")]
 
 mod footprint;
+mod household;
 mod mosquitto;
 mod peers;
 #[path = "../../tests/support/mod.rs"]
@@ -38,6 +40,9 @@ struct Args {
     /// Watch the daemon do nothing, instead
     #[arg(long)]
     idle: bool,
+    /// Measure 16 controllers at once, instead
+    #[arg(long)]
+    household: bool,
     /// Round trips of each rival in each rhythm
     #[arg(long, default_value_t = 10_000)]
     commands: usize,
@@ -69,6 +74,7 @@ fn main() -> anyhow::Result<()> {
     match &args.role {
         Some(role) => Ok(peers::play(role)?),
         None if args.idle => thing::watch_idle(),
+        None if args.household => household::measure(&RunningThing::start(&args.under)?),
         None => measure(&args),
     }
 }

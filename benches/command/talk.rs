@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sect::proto::envelope::{self, EnvelopeKey, Sealed};
 use sect::proto::id::{Boot, Nonce};
 use sect::proto::json;
-use sect::proto::message::{Response, ReturnCode, Status};
+use sect::proto::message::{Event, Response, ReturnCode, Status};
 use sect::proto::operation::Operation;
 use sect::proto::pairing::binding::Binding;
 use sect::proto::time::Micros;
@@ -87,19 +87,26 @@ impl Talk {
         if self.on == on { Ok(took) } else { Err(io::Error::other("the outlet was not switched")) }
     }
 
+    /// Sends a request and takes its answer; what others have done meanwhile is passed over.
     fn exchange(&mut self, text: &[u8]) -> io::Result<()> {
         let request = self.c2t.seal(text, &mut self.rng).expect("a request is short");
         let command = self.wire.publish(&self.topic, &request)?;
-        let (jwe, answer) = self.wire.receive()?;
-        let opened = Sealed::parse(jwe).and_then(|sealed| sealed.open(&self.t2c)).map_err(io::Error::other)?;
-        let response = json::read::<Response<'_>>(opened.bytes()).map_err(io::Error::other)?;
-        if response.re != envelope::request_id(&request) || response.rc != ReturnCode::Ok {
-            return Err(io::Error::other(format!("answered with {:?}", response.rc)));
+        loop {
+            let (jwe, answer) = self.wire.receive()?;
+            let opened = Sealed::parse(jwe).and_then(|sealed| sealed.open(&self.t2c)).map_err(io::Error::other)?;
+            let response = match json::read::<Response<'_>>(opened.bytes()) {
+                Ok(response) => response,
+                Err(_) if json::read::<Event<'_>>(opened.bytes()).is_ok() => continue,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            if response.re != envelope::request_id(&request) || response.rc != ReturnCode::Ok {
+                return Err(io::Error::other(format!("answered with {:?}", response.rc)));
+            }
+            self.sizes = Sizes { command, answer };
+            self.boot = response.boot;
+            self.heard = (response.ts, Instant::now());
+            self.on = response.st.on;
+            return Ok(());
         }
-        self.sizes = Sizes { command, answer };
-        self.boot = response.boot;
-        self.heard = (response.ts, Instant::now());
-        self.on = response.st.on;
-        Ok(())
     }
 }

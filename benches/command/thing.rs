@@ -84,7 +84,17 @@ impl RunningThing {
 
     /// A session under its first owner's binding.
     pub fn open(&self, client_id: &str) -> io::Result<Wire> {
-        talk::open(self.plug.home(), &self.binding, client_id)
+        self.open_as(&self.binding, client_id)
+    }
+
+    /// A session under another binding.
+    pub fn open_as(&self, binding: &Binding, client_id: &str) -> io::Result<Wire> {
+        talk::open(self.plug.home(), binding, client_id)
+    }
+
+    /// The plug as the tests know it.
+    pub fn plug(&self) -> &Plug {
+        &self.plug
     }
 }
 
