@@ -171,9 +171,9 @@ impl HouseholdState {
         }
     }
 
-    /// The button ends a trial that is under way.
+    /// The button ends a trial that is under way; one that has ended already keeps its reason.
     pub(super) fn give_trial_up(&mut self, now: Micros) {
-        if self.home.is_trying() {
+        if self.home.tried.as_ref().is_some_and(|tried| tried.state == TriedState::Trying) {
             self.end_trial(TriedState::Failed, now);
         }
     }

@@ -351,6 +351,7 @@ fn from_maintenance_a_network_is_kept_or_maintenance_comes_back() {
     let actions = bench.actions();
     assert!(actions.iter().any(|action| matches!(action, Action::OpenAccessPoint { .. })), "{actions:?}");
     assert!(joins(&actions).is_empty());
+    assert_eq!(told(&mut bench, &mut ana), "wrong-password");
 
     assert_eq!(ask(&mut bench, &mut ana, wifi_set()), ReturnCode::Ok);
     bench.actions();
