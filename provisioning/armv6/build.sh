@@ -60,7 +60,11 @@ export CARGO_ZIGBUILD_PYTHON_PATH="$cache/venv/bin/python" CARGO_TARGET_DIR="$ca
 # An OpenSSL with what SecT uses, and no tables for unwinding: a panic ends the daemon, and systemd starts it again.
 OPENSSL_SRC_PERL=$PWD/provisioning/small-sectd.sh
 RUSTFLAGS="${RUSTFLAGS:-} -Cforce-unwind-tables=no"
-export OPENSSL_SRC_PERL RUSTFLAGS
+# A SQLite without full-text search, geometry and statistics.
+LIBSQLITE3_FLAGS='-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE
+    -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_ENABLE_LOAD_EXTENSION -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_MEMORY_MANAGEMENT
+    -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_TRACE -DSQLITE_OMIT_SHARED_CACHE'
+export OPENSSL_SRC_PERL RUSTFLAGS LIBSQLITE3_FLAGS
 say "building sectd for $target (5 minutes the first time, most of it OpenSSL)"
 cargo-zigbuild rustc --profile board --locked --target $target -Zbuild-std=std,panic_abort \
     --no-default-features --features thing --bin sectd -- -Clink-self-contained=no
