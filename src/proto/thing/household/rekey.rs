@@ -179,7 +179,8 @@ impl HouseholdState {
         }
     }
 
-    /// After the answer: tells the controller that its key is due, and keeps the ages once in a while.
+    /// Behind the answer in the queue: tells the controller that its key is due. And keeps the ages once in a
+    /// while, which the answer waits for.
     ///
     /// It needs no timer: a key that nobody uses does not wear out, and the controller looks at the calendar
     /// as well.
