@@ -498,10 +498,12 @@ impl Thing {
     pub fn poll_timeout(&self) -> Option<Micros> {
         match &self.phase {
             Phase::Unclaimed(access_point) => access_point.poll_timeout(),
-            Phase::Claimed { handover: Some(window), .. } => window.poll_timeout(),
+            Phase::Claimed { household, handover: Some(window) } => {
+                window.poll_timeout().into_iter().chain(household.poll_ages()).min()
+            }
             Phase::Claimed { household, handover: None } => {
                 let home = household.poll_timeout().into_iter().chain(household.poll_day());
-                home.chain(self.registrar.poll_timeout()).min()
+                home.chain(household.poll_ages()).chain(self.registrar.poll_timeout()).min()
             }
             Phase::Wiping(farewell) => Some(farewell.poll_timeout(&self.registrar)),
         }
@@ -511,12 +513,14 @@ impl Thing {
     pub fn handle_timeout(&mut self, now: Micros, ports: &mut Ports<'_>) {
         match &mut self.phase {
             Phase::Unclaimed(access_point) => access_point.handle_timeout(&mut self.core, now, ports.rng),
-            Phase::Claimed { handover: Some(window), .. } => {
+            Phase::Claimed { household, handover: Some(window) } => {
+                household.handle_ages(&self.registrar, now, ports);
                 if window.is_handover_over(now) {
                     self.finish_handover(now);
                 }
             }
             Phase::Claimed { household, handover: None } => {
+                household.handle_ages(&self.registrar, now, ports);
                 household.handle_timeout(&mut self.core, &mut self.registrar, now, ports);
                 household.handle_day(&mut self.core, &self.registrar, now, ports);
                 let thing = self.core.identity.id();

@@ -111,7 +111,7 @@ impl HouseholdState {
     }
 
     fn restart_ages(&mut self) {
-        self.ages_saved_at = self.latest;
+        (self.ages_saved_at, self.save_ages_at) = (self.latest, None);
         for controller in &mut self.controllers {
             controller.age.restart(self.latest);
         }

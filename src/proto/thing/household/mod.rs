@@ -72,6 +72,8 @@ pub(super) struct HouseholdState {
     latest: Micros,
     /// When the ages of keys were persisted last.
     ages_saved_at: Micros,
+    /// When they are next, where they were used enough since.
+    save_ages_at: Option<Micros>,
     timers: Timers,
     plan: Plan,
     /// Whether its owner has given the thing up.
@@ -136,6 +138,7 @@ impl HouseholdState {
             home: Home::new(),
             latest: Micros::ZERO,
             ages_saved_at: Micros::ZERO,
+            save_ages_at: None,
             timers: Timers::default(),
             plan: Plan::default(),
             given_up: false,
@@ -284,7 +287,7 @@ impl HouseholdState {
             self.tell_everybody(core, registrar, Some(asker), now, ports.rng);
             self.show(core);
         }
-        self.look_at_ages(core, registrar, index, now, ports);
+        self.look_at_ages(core, registrar, index, now, ports.rng);
         Verdict::Answered(code)
     }
 

@@ -35,10 +35,14 @@ const OVERDUE: KeyAge = KeyAge { uptime_s: 30 * DAY_S, accepted: 1 << 20 };
 const DAY_S: u32 = 86_400;
 /// A controller that is due is told so once in this time.
 const TOLD_AGAIN: Duration = Duration::from_secs(DAY_S as u64);
-/// Ages are persisted with whatever is, and by themselves once in this time,
+/// Ages are persisted with whatever is, and by themselves where this long ago,
 const SAVED_AFTER: Duration = Duration::from_secs(3600);
-/// or after so many messages.
+/// or so many messages of one key ago, nothing was.
 const SAVED_AFTER_ACCEPTED: u32 = 1024;
+/// They wait for that this long, so that no answer and no next command waits for the disk,
+const SAVED_WITHIN: Duration = Duration::from_secs(60);
+/// unless so many messages of one key wait: no power cut loses more, and that is half of what makes a key due.
+const MAX_UNSAVED: u32 = DUE.accepted / 2;
 
 /// The next epoch, agreed on and not in force.
 pub(super) struct Pending {
@@ -179,36 +183,50 @@ impl HouseholdState {
         }
     }
 
-    /// Behind the answer in the queue: tells the controller that its key is due. And keeps the ages once in a
-    /// while, which the answer waits for.
+    /// Behind the answer in the queue: tells the controller that its key is due, and has the ages written down
+    /// once in a while. Nothing is written here: [`Self::handle_ages`] does that.
     ///
-    /// It needs no timer: a key that nobody uses does not wear out, and the controller looks at the calendar
-    /// as well.
+    /// A key that nobody uses needs no timer: it does not wear out, and the controller looks at the calendar as
+    /// well.
     pub(super) fn look_at_ages(
         &mut self,
         core: &mut Core,
-        registrar: &mut Registrar,
+        registrar: &Registrar,
         index: usize,
         now: Micros,
-        ports: &mut Ports<'_>,
+        rng: &mut dyn CryptoRng,
     ) {
         if self.is_given_up() {
-            // What is about to be wiped is not written once more, under a generation that is over.
             return;
         }
         let Some((record, live)) = self.household.controllers.get(index).zip(self.controllers.get_mut(index)) else {
             return;
         };
+        let unsaved = live.age.accepted;
         let due = reaches(live.age.of(record, now), DUE);
         if due && live.age.told.is_none_or(|told| now.since(told) >= TOLD_AGAIN) {
             live.age.told = Some(now);
-            self.tell_due(core, registrar, index, now, ports.rng);
+            self.tell_due(core, registrar, index, now, rng);
         }
-        let unsaved = self.controllers.iter().map(|controller| controller.age.accepted).max().unwrap_or(0);
-        let late = now.since(self.ages_saved_at) >= SAVED_AFTER && unsaved > 0;
+        let late = unsaved > 0 && now.since(self.ages_saved_at) >= SAVED_AFTER;
         if late || unsaved >= SAVED_AFTER_ACCEPTED {
-            // A store that fails costs nothing: the next hour tries again.
-            self.ages_saved_at = now;
+            let save_at = self.save_ages_at.get_or_insert(now.after(SAVED_WITHIN));
+            // Only here: a store that refuses is not asked again with each message.
+            if unsaved == MAX_UNSAVED {
+                *save_at = now;
+            }
+        }
+    }
+
+    /// When the ages of keys are to be persisted; nothing while nobody uses one.
+    pub(in crate::proto::thing) fn poll_ages(&self) -> Option<Micros> {
+        self.save_ages_at
+    }
+
+    /// Persists the ages of keys, once their time has come.
+    pub(in crate::proto::thing) fn handle_ages(&mut self, registrar: &Registrar, now: Micros, ports: &mut Ports<'_>) {
+        if self.save_ages_at.take_if(|at| now >= *at).is_some() {
+            // A store that fails costs nothing: the next message has it tried again.
             if let Ok(staged) = self.persist(registrar, ports, |_| {}) {
                 self.adopt_ages(staged);
             }

@@ -250,6 +250,13 @@ fn a_cloud_server_that_is_away_for_a_day_moves_nothing_at_home() {
             let command = hand.command(on, bench.now);
             assert_eq!(bench.publish(SESSION, &hand.topic(), &command), Verdict::Answered(ReturnCode::Ok));
             assert_eq!(bench.published().len(), 1, "the answer at home alone");
+            // The age of a key that is used goes to the disk, a minute later and once an hour.
+            let before = bench.vault.saves.len();
+            if attempt > 0 {
+                bench.next_timeout();
+            }
+            let written = bench.vault.saves.len() - before;
+            assert_eq!((bench.actions(), written), (Vec::new(), usize::from(attempt > 0)));
         }
     }
     // Switched 24 times, each time because somebody said so.

@@ -1,5 +1,7 @@
 //! Key update, message by message: when the next epoch comes into force, and what never brings it about.
 
+use std::time::Duration;
+
 use super::*;
 use crate::proto::action::NewSessions;
 use crate::proto::envelope::Unopened;
@@ -277,19 +279,22 @@ fn a_key_that_is_too_old_is_good_for_status_and_its_own_update_alone() {
 }
 
 #[test]
-fn ages_are_persisted_with_whatever_is_and_once_an_hour_of_use() {
+fn ages_are_persisted_with_whatever_is_and_a_minute_after_an_hour_of_use() {
     let (mut bench, mut hand) = aged(1000, 5);
     for _ in 0..3 {
         bench.wait(1_000_000);
         let command = hand.command(true, bench.now);
         bench.tell(&hand, &command, OK);
     }
-    assert!(bench.vault.saves.is_empty(), "no message costs a write");
+    assert_eq!(bench.thing.poll_timeout(), None, "nothing wakes up for a key that is used a little");
     bench.wait(3_600_000_000);
     let command = hand.command(false, bench.now);
     bench.tell(&hand, &command, OK);
+    assert!(bench.vault.saves.is_empty(), "no message costs a write");
+    bench.next_timeout();
     let age = bench.vault.saves.last().expect("one write").0.controllers[0].key_age;
     assert_eq!((age.accepted, age.uptime_s), (9, 1000 + 3600 + 103));
+    assert_eq!((bench.now.get(), bench.thing.poll_timeout()), (100_000_000 + 3_603_000_000 + 60_000_000, None));
     // Nothing is counted twice.
     bench.wait(10_000_000);
     let renamed = hand.seal(
@@ -298,8 +303,45 @@ fn ages_are_persisted_with_whatever_is_and_once_an_hour_of_use() {
     );
     bench.tell(&hand, &renamed, OK);
     let age = bench.vault.saves.last().expect("another").0.controllers[0].key_age;
-    assert_eq!((age.accepted, age.uptime_s), (10, 1000 + 3600 + 113));
-    assert_eq!(bench.vault.saves.len(), 2);
+    assert_eq!((age.accepted, age.uptime_s), (10, 1000 + 3600 + 173));
+    assert_eq!((bench.vault.saves.len(), bench.thing.poll_timeout()), (2, None));
+}
+
+#[test]
+fn no_command_waits_for_the_disk_however_many_there_are() {
+    let (mut bench, mut hand) = one_owner();
+    let mut ask = |bench: &mut Bench, times: u32| {
+        for _ in 0..times {
+            bench.wait(100);
+            let command = hand.command(true, bench.now);
+            bench.tell(&hand, &command, OK);
+        }
+    };
+    ask(&mut bench, 1023);
+    assert_eq!(bench.thing.poll_timeout(), None);
+    ask(&mut bench, 3977);
+    assert!(bench.vault.saves.is_empty(), "5000 commands, and no write");
+    // The 1024th has asked for the one that follows, a minute later.
+    bench.next_timeout();
+    assert_eq!(bench.now.get(), 100_000_000 + 102_400 + 60_000_000);
+    let saved = |bench: &Bench| bench.vault.saves.iter().map(|(one, _)| one.controllers[0].key_age.accepted).collect();
+    let accepted: Vec<u32> = saved(&bench);
+    assert_eq!((accepted, bench.thing.poll_timeout()), (vec![5000], None));
+
+    // However fast it goes, a power cut loses 32768 at most.
+    ask(&mut bench, 32_767);
+    assert!(bench.thing.poll_timeout() > Some(bench.now));
+    ask(&mut bench, 1);
+    assert_eq!(bench.thing.poll_timeout(), Some(bench.now), "before anything else");
+    // A store that refuses is asked again once in a minute.
+    bench.vault.broken = true;
+    bench.next_timeout();
+    assert_eq!(bench.thing.poll_timeout(), None);
+    bench.vault.broken = false;
+    ask(&mut bench, 2);
+    assert_eq!(bench.thing.poll_timeout(), Some(bench.now.after(Duration::from_micros(60_000_000 - 100))));
+    bench.next_timeout();
+    assert_eq!(saved(&bench), [5000, 5000 + 32_770]);
 }
 
 #[test]
