@@ -17,7 +17,7 @@ use rustix::time::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::config::{ClockDriverName, Config};
 use crate::proto::calendar::UnixMs;
@@ -61,6 +61,8 @@ enum SystemState {
 pub struct SimulatedClock {
     path: PathBuf,
     told: Option<UnixMs>,
+    /// Not before: the daemon's loop asks for the time of day with each message.
+    look_at: Instant,
 }
 
 impl WallClockWatch {
@@ -72,7 +74,9 @@ impl WallClockWatch {
                 synchronized: config.clock.synchronized.clone(),
                 state: SystemState::Unset { look_at: Instant::now() },
             }),
-            ClockDriverName::Simulated => Self::Simulated(SimulatedClock { path: config.clock_path(), told: None }),
+            ClockDriverName::Simulated => {
+                Self::Simulated(SimulatedClock { path: config.clock_path(), told: None, look_at: Instant::now() })
+            }
         }
     }
 
@@ -124,12 +128,13 @@ impl SystemClock {
 impl SimulatedClock {
     async fn next(&mut self) -> UnixMs {
         loop {
+            sleep_until(self.look_at).await;
+            self.look_at = Instant::now() + LOOK_AT_SIMULATED_EVERY;
             let says = fs::read_to_string(&self.path).ok().and_then(|text| text.trim().parse().ok());
             if says.is_some() && says != self.told {
                 self.told = says;
                 return says.unwrap_or_default();
             }
-            sleep(LOOK_AT_SIMULATED_EVERY).await;
         }
     }
 }
@@ -187,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn the_simulated_clock_tells_what_its_file_says_and_each_change() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut clock = SimulatedClock { path: dir.path().join("clock"), told: None };
+        let mut clock = SimulatedClock { path: dir.path().join("clock"), told: None, look_at: Instant::now() };
         assert!(timeout(A_MOMENT, clock.next()).await.is_err());
         for says in [1_000, 500] {
             fs::write(&clock.path, format!("{says}\n")).expect("written");
