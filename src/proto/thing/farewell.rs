@@ -10,11 +10,11 @@ use super::household::HouseholdState;
 use super::registrar::Registrar;
 use super::verdict::{Dropped, Verdict};
 use super::{Core, Incoming};
-use crate::proto::action::{Action, Fault, Path, Screen};
+use crate::proto::action::{Action, Fault, Path, Screen, SessionId};
 use crate::proto::port::Ports;
 use crate::proto::time::Micros;
 
-/// How long the answer may take to arrive, and to be asked for once more.
+/// How long the answer may take to arrive, and to be asked for once more, where nothing says that it has arrived.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// How long the cloud servers may take to let the household's topics go. One that takes longer, or is not
 /// there, is told by the next owner's registration: the generation has risen.
@@ -51,6 +51,13 @@ impl Farewell {
             Verdict::Repeated
         } else {
             Verdict::Dropped(Dropped::ForeignTopic)
+        }
+    }
+
+    /// Who has his answer and hangs up is not waited for.
+    pub(super) fn handle_session_closed(&mut self, session: SessionId, now: Micros) {
+        if self.household.handle_hung_up(session) {
+            self.after = self.after.min(now);
         }
     }
 

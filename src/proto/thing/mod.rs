@@ -246,7 +246,7 @@ impl Thing {
                     self.finish_handover(now);
                 }
             }
-            Phase::Wiping(_) => {}
+            Phase::Wiping(farewell) => farewell.handle_session_closed(session, now),
         }
     }
 

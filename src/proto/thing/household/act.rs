@@ -132,7 +132,7 @@ impl HouseholdState {
                     self.tell_owners(core, registrar, (EVENT_LEFT, &Left { cid }), Some(told), now, rng);
                 }
                 After::Try(network) => self.begin_trial(core, network, now),
-                After::Leave(by) => self.give_up(core, by),
+                After::Leave(by) => self.give_up(core, by, told.path),
             }
         }
     }

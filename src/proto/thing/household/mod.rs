@@ -76,8 +76,8 @@ pub(super) struct HouseholdState {
     save_ages_at: Option<Micros>,
     timers: Timers,
     plan: Plan,
-    /// Whether its owner has given the thing up.
-    given_up: bool,
+    /// By which way its owner has given the thing up, if he has.
+    given_up: Option<Path>,
     /// What was sealed last: room that the next message uses again.
     jwe: Vec<u8>,
     /// Where each message is opened.
@@ -141,7 +141,7 @@ impl HouseholdState {
             save_ages_at: None,
             timers: Timers::default(),
             plan: Plan::default(),
-            given_up: false,
+            given_up: None,
             jwe: Vec::with_capacity(MAX_JWE_BYTES),
             room: OpeningRoom::new(),
         };

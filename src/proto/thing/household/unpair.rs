@@ -1,7 +1,7 @@
 //! Giving the thing up (SecT STEP 20): from the owner's last command to the end of everybody's sessions.
 
 use super::HouseholdState;
-use crate::proto::action::{Action, Path};
+use crate::proto::action::{Action, Path, SessionId};
 use crate::proto::envelope::Sealed;
 use crate::proto::thing::{Core, Incoming};
 use crate::proto::time::Micros;
@@ -9,8 +9,8 @@ use crate::proto::time::Micros;
 impl HouseholdState {
     /// The answer is on its way to the one who gave the thing up. He alone may ask for it once more; what he said
     /// before, and what the others said, is not answered any more, on whatever path.
-    pub(super) fn give_up(&mut self, core: &mut Core, by: usize) {
-        self.given_up = true;
+    pub(super) fn give_up(&mut self, core: &mut Core, by: usize, path: Path) {
+        self.given_up = Some(path);
         let pair = self.controllers.iter().zip(&self.household.controllers).nth(by);
         let welcome = pair.into_iter().flat_map(|(controller, record)| controller.admissions(record)).collect();
         core.actions.push_back(Action::Admit(welcome));
@@ -26,7 +26,15 @@ impl HouseholdState {
 
     /// Whether its owner has given the thing up.
     pub(in crate::proto::thing) const fn is_given_up(&self) -> bool {
-        self.given_up
+        self.given_up.is_some()
+    }
+
+    /// A session of the one who gave the thing up ended. Whether it was the last by which the answer went: then he
+    /// has it, for he hangs up when he has.
+    pub(in crate::proto::thing) fn handle_hung_up(&mut self, session: SessionId) -> bool {
+        let was_his = self.controllers.iter_mut().any(|controller| controller.sessions.remove(&session));
+        let others = self.controllers.iter().any(|controller| !controller.sessions.is_empty());
+        was_his && !others && self.given_up == Some(Path::Local)
     }
 
     /// Repeats an answer that was given before; whether there was one.

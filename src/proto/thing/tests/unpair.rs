@@ -149,6 +149,39 @@ fn a_cloud_server_that_says_nothing_is_waited_for_5_s() {
 }
 
 #[test]
+fn an_owner_who_hangs_up_has_his_answer_and_is_not_waited_for() {
+    let close = |bench: &mut Bench, session| bench.thing.handle_session_closed(session, bench.now, ports!(bench));
+    let (mut bench, mut ana) = one_owner();
+    bench.thing.handle_session_opened(SessionId(9), &ana.psk_identity());
+    let _ = ask(&mut bench, &mut ana);
+    for (session, after) in [(SessionId(77), 2_000_000), (SESSION, 1_999_990), (SessionId(9), 0)] {
+        bench.wait(10);
+        close(&mut bench, session);
+        let left = bench.thing.poll_timeout().expect("the wipe").since(bench.now).as_micros();
+        assert_eq!(left, if after > 0 { after - 10 } else { 0 }, "{session:?}");
+    }
+    assert_eq!(wiped(&mut bench).0, 0);
+
+    // A cloud server is waited for all the same.
+    let (mut bench, mut ana, _) = registered();
+    let _ = ask(&mut bench, &mut ana);
+    close(&mut bench, SESSION);
+    bench.wait(1_000_000);
+    assert_eq!(bench.thing.poll_timeout(), Some(bench.now.after(std::time::Duration::from_secs(4))));
+    acknowledge(&mut bench, 8);
+    assert_eq!(wiped(&mut bench).0, 0);
+
+    // And who asked by way of a cloud server has shown nothing by hanging up at home.
+    let (mut bench, mut ana, _) = registered();
+    let command = ana.seal(&unpair().command(BOOT, bench.now));
+    let topic = ana.topic();
+    let _ = bench.thing.handle_cloud_message(ServerId(0), &topic, &command, bench.now, ports!(bench));
+    acknowledge(&mut bench, 8);
+    close(&mut bench, SESSION);
+    assert_eq!(wiped(&mut bench).0, 2);
+}
+
+#[test]
 fn a_cloud_server_cannot_bring_the_household_back() {
     let (mut bench, mut ana, _) = registered();
     let _ = ask(&mut bench, &mut ana);
