@@ -139,7 +139,7 @@ async fn pairing(house: &Household, stage: &mut Stage, ssid: &str, passcode: &st
 /// STEP 10-13.
 async fn switching(house: &Household, stage: &mut Stage, binding: &Binding) -> anyhow::Result<()> {
     stage.chapter("STEP 10, 11  Ana's controller finds the plug");
-    let done = house.sect(OWNER, &["discover", "--timeout", "2"], "").await?;
+    let done = house.sect(OWNER, &["discover"], "").await?;
     stage.command("sect discover", &done.output);
     expect(&done, "sect discover")?;
     ensure!(done.output.contains("Lamp"), "the plug was not recognised");

@@ -111,7 +111,8 @@ Examples:
   sect discover
   sect discover --interface wlan0 --timeout 10
 
-A plug announces no name of its own. One that is yours is recognised by its key.")]
+A plug announces no name of its own. One that is yours is recognised by its key. It looks for 3 seconds, or until
+all of yours are found and no other has answered for a while; with --timeout, for as long as that.")]
     Discover,
 
     /// Claims a plug that shows a code on its display

@@ -17,6 +17,9 @@ use crate::controller::reach;
 
 /// Answers come within a second; a slow radio gets two more.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Nobody waits to the end once all of one's own are there and nothing new was heard for so long: the question
+/// is asked again after a second, so that one lost packet hides nobody.
+const QUIET: Duration = Duration::from_millis(1250);
 /// How long one proof of a key may take after that.
 const PROOF: Duration = Duration::from_secs(3);
 
@@ -37,15 +40,22 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
     let entries = context.contents(&context.keyring()?)?.entries;
     let mut browse = Browse::start(context.global.interface.as_deref())
         .map_err(|error| Failure::new(Exit::Other, error.to_string()).next("is a network up?"))?;
-    let deadline = Instant::now() + context.global.timeout.unwrap_or(PATIENCE);
+    let started = Instant::now();
+    let deadline = started + context.global.timeout.unwrap_or(PATIENCE);
 
-    let mut found = Vec::new();
+    let (mut found, mut heard) = (Vec::new(), started);
     let mut proofs = FuturesUnordered::new();
     loop {
+        // Who said how long to look knows of more than his own.
+        let is_enough = context.global.timeout.is_none() && proofs.is_empty() && are_all_found(&entries, &found);
+        let until = if is_enough { deadline.min(heard + QUIET) } else { deadline };
         tokio::select! {
-            Some(announced) = browse.next() => proofs.push(identify(announced, &entries)),
+            Some(announced) = browse.next() => {
+                heard = Instant::now();
+                proofs.push(identify(announced, &entries));
+            }
             Some(row) = proofs.next() => found.push(row),
-            () = sleep_until(deadline) => break,
+            () = sleep_until(until) => break,
         }
     }
     while let Some(row) = proofs.next().await {
@@ -74,6 +84,15 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
         )
     });
     Ok(())
+}
+
+/// Whether every plug of the keyring, if it holds any, has proved to be there.
+fn are_all_found(entries: &[Entry], found: &[Row]) -> bool {
+    let is_found = |entry: &Entry| {
+        let id = entry.binding.thing.to_string();
+        found.iter().any(|row| row.id.as_ref() == Some(&id))
+    };
+    !entries.is_empty() && entries.iter().all(is_found)
 }
 
 /// Only the PSK identifies a thing (protocol section 3).
