@@ -124,7 +124,7 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
     let said = manager.hear_until("STATUS=fault: the store is lost or damaged");
     assert_eq!(said.first().map(String::as_str), Some("READY=1"));
     let display = fs::read_to_string(place.path("run/display")).expect("shown");
-    assert_eq!(display, "FAULT           \nstorage: see log\n");
+    assert_eq!(display, "FAULT 1 storage \nrestore a backup\n");
     assert!(!place.path("run/radio.sock").exists());
     assert!(!place.path("state/thing.db").exists());
     let (status, _) = daemon.terminate();

@@ -99,6 +99,8 @@ struct Daemon<'a> {
     display: Box<dyn Display>,
     /// What the display shall show next.
     screen: Option<Screen>,
+    /// Whether what it shows may be garbled.
+    garbled: bool,
     /// When it shall: set once for each screen, not each time that the loop turns.
     draw_at: Pin<Box<Sleep>>,
     button: Button,
@@ -160,6 +162,7 @@ impl<'a> Daemon<'a> {
             outlet,
             display,
             screen: None,
+            garbled: false,
             draw_at: Box::pin(sleep(Duration::ZERO)),
             button,
             wifi,
@@ -179,6 +182,7 @@ impl<'a> Daemon<'a> {
             while let Some(action) = self.thing.poll_action() {
                 self.execute(action);
             }
+            self.notice_spike();
             self.plan_flush();
             let deadline = self.thing.poll_timeout();
             let clock_wanted = self.thing.wants_clock();
@@ -188,7 +192,7 @@ impl<'a> Daemon<'a> {
                 event = self.clouds.next() => self.handle_cloud(event),
                 press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
                 () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
-                () = &mut self.draw_at, if self.screen.is_some() => self.draw(),
+                () = &mut self.draw_at, if self.screen.is_some() || self.garbled => self.draw(),
                 () = at(self.flush_at) => self.flush(),
                 unix_ms = self.wall_clock.next(clock_wanted) => {
                     info!(unix_ms, "the time of day is known");
@@ -317,7 +321,7 @@ impl<'a> Daemon<'a> {
     fn execute(&mut self, action: Action) {
         match action {
             Action::Show(screen) => {
-                if self.screen.replace(screen).is_none() {
+                if self.screen.replace(screen).is_none() && !self.garbled {
                     self.draw_at.as_mut().reset(Instant::now() + DRAWN_WITHIN);
                 }
             }
@@ -355,10 +359,21 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// A display is drawn anew once the relay's contacts have come to rest, also where the screen stays the same.
+    fn notice_spike(&mut self) {
+        // Who switches without end does not put it off without end.
+        if self.outlet.take_was_set() && !std::mem::replace(&mut self.garbled, true) {
+            self.draw_at.as_mut().reset(Instant::now() + DRAWN_WITHIN);
+        }
+    }
+
     fn draw(&mut self) {
+        let garbled = std::mem::take(&mut self.garbled);
         if let Some(screen) = self.screen.take() {
             self.display.show(&screen);
             notify::status(status(&screen));
+        } else if garbled {
+            self.display.show_again();
         }
     }
 

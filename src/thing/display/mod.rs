@@ -3,6 +3,7 @@
 //! What stands on it while the access point is open claims the thing (SecT STEP 1), so the back ends
 //! show it to its owner's eyes alone. A display that fails never stops the plug.
 
+mod examples;
 mod file;
 mod lcd;
 mod render;
@@ -10,6 +11,7 @@ mod terminal;
 
 use std::io;
 
+pub use examples::examples;
 pub use file::FileDisplay;
 use lcd::{Backpack, GpioLine, KernelBus, LcdDisplay, Wires};
 pub use render::{COLUMNS, render};
@@ -23,6 +25,9 @@ use crate::proto::action::Screen;
 pub trait Display {
     /// Shows it, if it can; a failure is logged once and stops nothing.
     fn show(&mut self, screen: &Screen);
+
+    /// The load was switched, and the spike may have garbled what stands there: draws it once more.
+    fn show_again(&mut self) {}
 }
 
 /// Opens the display that the configuration chose.

@@ -46,15 +46,15 @@ pub fn render(screen: &Screen) -> [String; 2] {
             .to_owned(),
         ),
         Screen::Wiping => ("unpaired".to_owned(), "forgetting all".to_owned()),
-        Screen::Fault(fault) => (
-            "FAULT".to_owned(),
-            match fault {
-                Fault::Store => "storage: see log",
-                Fault::Outlet => "outlet: see log",
-                Fault::Radio => "Wi-Fi: see log",
-            }
-            .to_owned(),
-        ),
+        // The number is what docs/guide/raspberry-pi.md explains; the second line says what helps first.
+        Screen::Fault(fault) => {
+            let (what, first) = match fault {
+                Fault::Store => ("FAULT 1 storage", "restore a backup"),
+                Fault::Outlet => ("FAULT 2 outlet", "unplug the load"),
+                Fault::Radio => ("FAULT 3 Wi-Fi", "restart the plug"),
+            };
+            (what.to_owned(), first.to_owned())
+        }
     };
     [line(&upper), line(&lower)]
 }
@@ -125,9 +125,9 @@ mod tests {
             (Screen::Online { name: name.clone(), outlet: OutletState::On }, ["K?che", "on"]),
             (Screen::Online { name, outlet: OutletState::Off }, ["K?che", "off"]),
             (Screen::Wiping, ["unpaired", "forgetting all"]),
-            (Screen::Fault(Fault::Store), ["FAULT", "storage: see log"]),
-            (Screen::Fault(Fault::Outlet), ["FAULT", "outlet: see log"]),
-            (Screen::Fault(Fault::Radio), ["FAULT", "Wi-Fi: see log"]),
+            (Screen::Fault(Fault::Store), ["FAULT 1 storage", "restore a backup"]),
+            (Screen::Fault(Fault::Outlet), ["FAULT 2 outlet", "unplug the load"]),
+            (Screen::Fault(Fault::Radio), ["FAULT 3 Wi-Fi", "restart the plug"]),
         ] {
             assert_eq!(shown(&screen), expected);
             for line in render(&screen) {

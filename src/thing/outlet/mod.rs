@@ -16,7 +16,13 @@ use crate::proto::port::{Outlet, OutletFault};
 
 /// The outlet that the configuration chose.
 #[derive(Debug)]
-pub enum OutletDriver {
+pub struct OutletDriver {
+    back_end: BackEnd,
+    was_set: bool,
+}
+
+#[derive(Debug)]
+enum BackEnd {
     /// A file.
     Simulated(SimulatedOutlet),
     /// A line.
@@ -30,20 +36,32 @@ impl OutletDriver {
     ///
     /// When the hardware, or the file that stands for it, cannot be opened.
     pub fn open(config: &Config) -> io::Result<(Self, OutletState)> {
-        match config.outlet.place() {
+        let (back_end, state) = match config.outlet.place() {
             None => {
-                SimulatedOutlet::open(&config.outlet_path()).map(|(outlet, state)| (Self::Simulated(outlet), state))
+                let (outlet, state) = SimulatedOutlet::open(&config.outlet_path())?;
+                (BackEnd::Simulated(outlet), state)
             }
-            Some(place) => GpioOutlet::open(&place).map(|(outlet, state)| (Self::Gpio(outlet), state)),
-        }
+            Some(place) => {
+                let (outlet, state) = GpioOutlet::open(&place)?;
+                (BackEnd::Gpio(outlet), state)
+            }
+        };
+        Ok((Self { back_end, was_set: false }, state))
+    }
+
+    /// Whether it was set since this was asked last, with success or not: a coil that moves can disturb what
+    /// hangs on the same supply.
+    pub fn take_was_set(&mut self) -> bool {
+        std::mem::take(&mut self.was_set)
     }
 }
 
 impl Outlet for OutletDriver {
     fn set(&mut self, state: OutletState) -> Result<(), OutletFault> {
-        match self {
-            Self::Simulated(outlet) => outlet.set(state),
-            Self::Gpio(outlet) => outlet.set(state),
+        self.was_set = true;
+        match &mut self.back_end {
+            BackEnd::Simulated(outlet) => outlet.set(state),
+            BackEnd::Gpio(outlet) => outlet.set(state),
         }
     }
 }

@@ -40,6 +40,8 @@ pub(in crate::thing::display) struct Backpack<B> {
     /// Where it is.
     found: Option<u8>,
     byte: u8,
+    /// What the pins have.
+    sent: u8,
     failed: Option<io::Error>,
 }
 
@@ -47,7 +49,7 @@ impl<B: Bus> Backpack<B> {
     /// A backpack at `address`, or at the first of [`ADDRESSES`] that answers.
     pub(in crate::thing::display) fn new(bus: B, address: Option<u8>) -> Self {
         let addresses = address.map_or_else(|| ADDRESSES.to_vec(), |address| vec![address]);
-        Self { bus, addresses, found: None, byte: BACKLIGHT, failed: None }
+        Self { bus, addresses, found: None, byte: BACKLIGHT, sent: BACKLIGHT, failed: None }
     }
 }
 
@@ -57,13 +59,15 @@ impl<B: Bus> Pins for Backpack<B> {
             return Ok(());
         }
         self.bus.open()?;
-        // Everything low but the backlight: for the display, nothing.
-        self.byte = BACKLIGHT;
+        // Enable falls before anything else changes: for the display, nothing but what had been begun.
+        self.byte = self.sent & !ENABLE;
         let mut nobody = io::Error::new(io::ErrorKind::NotFound, "no address to look at");
         for &address in &self.addresses {
             match self.bus.write(address, self.byte) {
                 Ok(()) => {
-                    self.found = Some(address);
+                    (self.found, self.sent) = (Some(address), self.byte);
+                    // That may have been the end of an instruction, and the slowest takes 4.1 ms.
+                    sleep_us(5000);
                     return Ok(());
                 }
                 Err(error) => nobody = io::Error::new(error.kind(), format!("no display at {address:#04x}: {error}")),
@@ -99,10 +103,11 @@ impl<B: Bus> Hardware for Backpack<B> {
 
     fn apply(&mut self) {
         // After the first failure nothing more is sent: half a character would be another one.
-        if let (Some(address), None) = (self.found, &self.failed)
-            && let Err(error) = self.bus.write(address, self.byte)
-        {
-            self.failed = Some(error);
+        if let (Some(address), None) = (self.found, &self.failed) {
+            match self.bus.write(address, self.byte) {
+                Ok(()) => self.sent = self.byte,
+                Err(error) => self.failed = Some(error),
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! It is slow and it may fail: each character takes several transfers on a bus of 100 kHz, and a relay that
 //! switches beside it can garble it. So it is drawn by a thread of its own, which always draws the newest
-//! screen, and it is set up anew after each switching and after each error.
+//! screen, takes nothing of what the controller was left in for granted, and draws once more after each switching.
 
 mod bus;
 #[cfg(test)]
@@ -18,7 +18,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::lcd::{Delay, DisplayBlink, DisplayCursor, DisplayMode, FunctionDots, FunctionLine, Hardware};
+use ::lcd::{
+    Delay, DisplayBlink, DisplayCursor, DisplayMode, EntryModeDirection, EntryModeShift, FunctionDots, FunctionLine,
+    Hardware,
+};
 
 #[cfg(test)]
 use bus::ADDRESSES;
@@ -62,7 +65,17 @@ struct Newest {
 #[derive(Debug, Default)]
 struct Order {
     screen: Option<Screen>,
+    /// What stands there may be garbled.
+    again: bool,
     over: bool,
+}
+
+/// What the thread does next.
+#[derive(Debug)]
+enum Next {
+    Draw(Screen),
+    DrawAgain,
+    End,
 }
 
 impl LcdDisplay {
@@ -77,8 +90,16 @@ impl LcdDisplay {
         let orders = newest.clone();
         let thread = std::thread::Builder::new().name("display".to_owned()).stack_size(64 * 1024).spawn(move || {
             let mut panel = Panel::new(pins);
-            while let Some(screen) = orders.next() {
-                panel.show(&screen);
+            let mut newest = None;
+            loop {
+                match orders.next() {
+                    Next::Draw(screen) => newest = Some(screen),
+                    Next::DrawAgain => {}
+                    Next::End => return,
+                }
+                if let Some(screen) = &newest {
+                    panel.show(screen);
+                }
             }
         })?;
         Ok(Self { newest, thread: Some(thread) })
@@ -88,6 +109,10 @@ impl LcdDisplay {
 impl Display for LcdDisplay {
     fn show(&mut self, screen: &Screen) {
         self.newest.order(|order| order.screen = Some(screen.clone()));
+    }
+
+    fn show_again(&mut self) {
+        self.newest.order(|order| order.again = true);
     }
 }
 
@@ -108,15 +133,19 @@ impl Newest {
         self.changed.notify_one();
     }
 
-    /// Waits for the next screen; `None` once it is over and everything is drawn.
-    fn next(&self) -> Option<Screen> {
+    /// Waits for the next screen; the end comes once everything is drawn.
+    fn next(&self) -> Next {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            let again = std::mem::take(&mut order.again);
             if let Some(screen) = order.screen.take() {
-                return Some(screen);
+                return Next::Draw(screen);
+            }
+            if again {
+                return Next::DrawAgain;
             }
             if order.over {
-                return None;
+                return Next::End;
             }
             order = self.changed.wait(order).unwrap_or_else(PoisonError::into_inner);
         }
@@ -143,19 +172,35 @@ impl<P: Pins> Panel<P> {
     }
 
     fn draw(&mut self, screen: &Screen) -> io::Result<()> {
+        let lines = render(screen).map(zeroize::Zeroizing::new);
+        // A countdown does not flicker.
+        let begin = if self.drawn == Some(discriminant(screen)) { Begin::InStep } else { Begin::Anew };
+        self.write(begin, [lines[0].as_bytes(), lines[1].as_bytes()])
+    }
+
+    fn write(&mut self, begin: Begin, lines: [&[u8]; 2]) -> io::Result<()> {
         // The crate keeps the pins to itself while it draws.
         let mut pins = self.display.take().expect("it is put back below").unwrap();
         let opened = pins.open();
+        if opened.is_ok() && matches!(begin, Begin::InStep) {
+            fall_in_step(&mut pins);
+        }
         let mut display = ::lcd::Display::new(pins);
         if opened.is_ok() {
-            // A countdown does not flicker; what follows a switching always starts from the beginning.
-            if self.drawn != Some(discriminant(screen)) || matches!(screen, Screen::Online { .. }) {
-                set_up(&mut display);
+            match begin {
+                Begin::Anew => display.init(FunctionLine::Line2, FunctionDots::Dots5x8),
+                Begin::InStep => {
+                    display.entry_mode(EntryModeDirection::EntryRight, EntryModeShift::NoShift);
+                    // A picture that has moved comes back.
+                    display.home();
+                }
             }
-            let lines = render(screen).map(zeroize::Zeroizing::new);
-            for (row, line) in (0..).zip(&lines) {
+            display.display(DisplayMode::DisplayOn, DisplayCursor::CursorOff, DisplayBlink::BlinkOff);
+            for (row, line) in (0..).zip(lines) {
                 display.position(0, row);
-                display.print(line);
+                for &character in line {
+                    display.write(character);
+                }
             }
         }
         let mut pins = display.unwrap();
@@ -165,10 +210,30 @@ impl<P: Pins> Panel<P> {
     }
 }
 
-/// Whatever state it is in, half a character included, it is in the right one afterwards (ADE-207-272 figure 24).
-fn set_up<P: Pins>(display: &mut ::lcd::Display<P>) {
-    display.init(FunctionLine::Line2, FunctionDots::Dots5x8);
-    display.display(DisplayMode::DisplayOn, DisplayCursor::CursorOff, DisplayBlink::BlinkOff);
+/// How a picture begins. Whatever state the controller was in, half a character included, it is in the right one
+/// afterwards.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    /// As after power-up; the glass is empty for a moment.
+    Anew,
+    /// What stands there stays until it is written over.
+    InStep,
+}
+
+/// The instructions that find a controller in any state and leave it with four bits and two lines
+/// (ADE-207-272 figure 24), without those that clear it.
+fn fall_in_step(pins: &mut impl Pins) {
+    pins.rs(false);
+    for (nibble, wait_us) in [(0x3, 4500), (0x3, 150), (0x3, 50), (0x2, 50), (0x2, 1), (0x8, 50)] {
+        pins.data(nibble);
+        pins.apply();
+        pins.enable(true);
+        pins.apply();
+        pins.delay_us(1);
+        pins.enable(false);
+        pins.apply();
+        pins.delay_us(wait_us);
+    }
 }
 
 /// Waits at least this long; a thread that sleeps longer disturbs no display.

@@ -27,6 +27,10 @@ pub(super) struct Model {
     increments: bool,
     address: usize,
     memory: [u8; 0x80],
+    /// By how many places the picture was moved to the left.
+    moved: usize,
+    /// Whether what is written goes to the character generator, which nobody uses.
+    to_generator: bool,
     /// Whatever the data sheet does not allow.
     pub(super) violations: Vec<String>,
     /// How often it was cleared: each time is seen as a flicker.
@@ -51,6 +55,8 @@ impl Model {
             increments: true,
             address: 0,
             memory: [b' '; 0x80],
+            moved: 0,
+            to_generator: false,
             violations: Vec::new(),
             clears: 0,
         }))
@@ -58,13 +64,26 @@ impl Model {
 
     /// What a person reads; nothing while it is off.
     pub(super) fn shown(&self) -> Option<[String; 2]> {
-        let line = |from: usize| self.memory[from..from + 16].iter().map(|&c| char::from(c)).collect();
+        let line = |from: usize| (0..16).map(|at| char::from(self.memory[from + (at + self.moved) % 40])).collect();
         (self.on && self.two_lines).then(|| [line(0), line(0x40)])
     }
 
-    /// A disturbance: half a byte that nobody sent.
-    pub(super) fn disturb(&mut self) {
-        self.latch(false, 0x8);
+    /// A disturbance: half bytes that nobody sent, each with its RS. What it makes the controller do is not held
+    /// against whoever drives it.
+    pub(super) fn disturb(&mut self, nibbles: &[(bool, u8)]) {
+        let known = self.violations.len();
+        for &(rs, nibble) in nibbles {
+            self.latch(rs, nibble);
+        }
+        self.violations.truncate(known);
+        self.busy_until = Instant::now();
+    }
+
+    /// The supply breaks down for a moment: it is as after power-up, and knows it (ADE-207-272, reset function).
+    pub(super) fn brown_out(&mut self) {
+        (self.four_bits, self.two_lines, self.upper, self.on) = (false, false, None, false);
+        (self.function_sets, self.increments, self.address, self.moved) = (0, true, 0, 0);
+        (self.to_generator, self.memory) = (false, [b' '; 0x80]);
     }
 
     fn pins(&mut self, rs: bool, enable: bool, data: u8) {
@@ -101,14 +120,17 @@ impl Model {
     }
 
     fn write(&mut self, byte: u8) -> u64 {
-        self.memory[self.address] = byte;
+        if !self.to_generator {
+            self.memory[self.address] = byte;
+        }
         self.address = if self.increments { (self.address + 1) % 0x80 } else { self.address.saturating_sub(1) };
         41
     }
 
     fn run(&mut self, byte: u8) -> u64 {
         match byte {
-            0x80.. => self.address = usize::from(byte & 0x7f),
+            0x80.. => (self.address, self.to_generator) = (usize::from(byte & 0x7f), false),
+            0x40..=0x7f => self.to_generator = true,
             0x20..=0x3f => {
                 self.four_bits = byte & 0x10 == 0;
                 self.two_lines = byte & 0x08 != 0;
@@ -126,17 +148,22 @@ impl Model {
                     self.violations.push("the picture would move".to_owned());
                 }
             }
+            0x10..=0x1f => match byte & 0x0c {
+                0x08 => self.moved = (self.moved + 1) % 40,
+                0x0c => self.moved = (self.moved + 39) % 40,
+                _ => {}
+            },
             0x02 | 0x03 => {
-                self.address = 0;
+                (self.address, self.moved, self.to_generator) = (0, 0, false);
                 return 1520;
             }
             0x01 => {
-                (self.address, self.memory) = (0, [b' '; 0x80]);
+                (self.address, self.memory, self.moved, self.increments) = (0, [b' '; 0x80], 0, true);
+                self.to_generator = false;
                 self.clears += 1;
                 return 1520;
             }
-            // Shifting and the character generator are not for us.
-            _ => self.violations.push(format!("instruction {byte:#04x}")),
+            0x00 => {}
         }
         37
     }
@@ -152,6 +179,8 @@ pub(super) struct ModelBus {
     pub(super) model: Arc<Mutex<Model>>,
     /// Where it answers; `None` when it was pulled off.
     pub(super) address: Arc<Mutex<Option<u8>>>,
+    /// After how many bytes one is not taken.
+    pub(super) fails_after: Arc<Mutex<Option<usize>>>,
 }
 
 impl Bus for ModelBus {
@@ -163,6 +192,15 @@ impl Bus for ModelBus {
         if *self.address.lock().expect("no test panics with it") != Some(address) {
             return Err(io::Error::other("no acknowledgement"));
         }
+        let mut fails_after = self.fails_after.lock().expect("no test panics with it");
+        *fails_after = match *fails_after {
+            Some(0) => {
+                *fails_after = None;
+                return Err(io::Error::other("arbitration lost"));
+            }
+            left => left.map(|left| left - 1),
+        };
+        drop(fails_after);
         let mut model = look(&self.model);
         if byte & 2 != 0 {
             model.violations.push("it was asked to drive the bus".to_owned());
