@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::selftest::{self, SelftestArgs};
+
 /// The daemon of a SecT plug: switches its outlet for its owner and for nobody else.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "sectd", version, after_help = EXAMPLES)]
@@ -32,6 +34,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Test one part of the board by itself, while the daemon does not run
+    #[command(after_help = selftest::EXAMPLES)]
+    Selftest(SelftestArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -40,6 +45,7 @@ Examples:
   sectd --config ./sectd.toml            run with other settings
   sectd check-config ./sectd.toml        look for mistakes in them
   sectd identity                         what the factory certifies
+  sectd selftest all                     look whether each part of the board works
   SECT_LOG=debug sectd                   log more
 
 At the factory setting the display shows a network name and a passcode; `sect pair` asks for both.
@@ -51,9 +57,10 @@ impl Args {
     pub fn config_file(&self) -> Option<&std::path::Path> {
         match &self.command {
             Some(Command::CheckConfig { file: Some(file) }) => Some(file),
-            Some(Command::CheckConfig { file: None } | Command::Identity { .. } | Command::Run) | None => {
-                self.config.as_deref()
-            }
+            Some(
+                Command::CheckConfig { file: None } | Command::Identity { .. } | Command::Selftest(_) | Command::Run,
+            )
+            | None => self.config.as_deref(),
         }
     }
 }
@@ -87,6 +94,8 @@ mod tests {
             "sectd check-config --config x",
             "sectd --config y check-config x",
             "sectd identity --json --config x",
+            "sectd selftest outlet --yes --config x",
+            "sectd --config x selftest all --json --times 1",
         ] {
             assert_eq!(file(line).as_deref(), Some(Path::new("x")), "{line}");
         }

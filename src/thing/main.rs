@@ -8,7 +8,7 @@ use clap::Parser as _;
 use super::args::{Args, Command};
 use super::config::Config;
 use super::store::Store;
-use super::{clock, daemon, log};
+use super::{clock, daemon, log, selftest};
 use crate::core_dump;
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::id::ThingId;
@@ -48,6 +48,7 @@ fn run(args: &Args) -> ExitCode {
             }
             Err(error) => fail(&format_args!("{error}"), 1),
         },
+        Some(Command::Selftest(args)) => selftest::run(&config, args),
         Some(Command::Run) | None => match serve(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format_args!("{error:#}"), 1),

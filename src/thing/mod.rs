@@ -17,6 +17,7 @@ pub mod notify;
 pub mod outlet;
 mod random;
 pub mod runtime_dir;
+pub mod selftest;
 pub mod store;
 pub mod wall_clock;
 pub mod watchdog;

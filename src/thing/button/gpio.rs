@@ -13,7 +13,7 @@ use crate::proto::action::Press;
 use crate::thing::gpio::{Edges, Place};
 
 /// How long a long press is (protocol section 7.6).
-const LONG: Duration = Duration::from_secs(10);
+pub const LONG: Duration = Duration::from_secs(10);
 
 /// A line with a contact.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl GpioButton {
                     }
                 },
             };
-            match edge {
+            match edge.map(|edge| edge.pressed) {
                 Ok(true) => self.held = Some(Instant::now()),
                 Ok(false) => {
                     if self.held.take().is_some() {

@@ -5,7 +5,7 @@ mod simulated;
 
 use std::io;
 
-pub use gpio::GpioButton;
+pub use gpio::{GpioButton, LONG};
 pub use simulated::SimulatedButton;
 
 use super::config::Config;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{Display, Health, render};
+use super::glass::in_ascii;
+use super::{Display, Glass, Health, Picture, render};
 use crate::proto::action::Screen;
 
 /// A file of two lines that only its owner reads.
@@ -34,6 +35,15 @@ impl Display for FileDisplay {
         let text = Zeroizing::new(format!("{}\n{}\n", *lines[0], *lines[1]));
         let result = replace(&self.fresh, &self.path, text.as_bytes());
         self.health.note(result);
+    }
+}
+
+impl Glass for FileDisplay {
+    fn draw(&mut self, picture: &Picture) -> io::Result<()> {
+        let [upper, lower] = in_ascii(picture);
+        let text = format!("{upper}\n{lower}\n");
+        replace(&self.fresh, &self.path, text.as_bytes())?;
+        if fs::read(&self.path)? == text.as_bytes() { Ok(()) } else { Err(io::Error::other("it says something else")) }
     }
 }
 

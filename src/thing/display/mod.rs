@@ -5,6 +5,7 @@
 
 mod examples;
 mod file;
+mod glass;
 mod lcd;
 mod render;
 mod terminal;
@@ -13,7 +14,9 @@ use std::io;
 
 pub use examples::examples;
 pub use file::FileDisplay;
-use lcd::{Backpack, GpioLine, KernelBus, LcdDisplay, Wires};
+pub use glass::{Glass, Picture, picture};
+pub use lcd::{ADDRESSES, neighbours};
+use lcd::{Backpack, GpioLine, KernelBus, LcdDisplay, Panel, Wires};
 pub use render::{COLUMNS, render};
 pub use terminal::TerminalDisplay;
 
@@ -37,22 +40,43 @@ pub trait Display {
 /// When it could show the passcode to others than who stands before it: a terminal display whose
 /// standard error goes to the journal.
 pub fn open(config: &Config) -> io::Result<Box<dyn Display>> {
-    match config.display.driver {
-        DisplayDriverName::File => Ok(Box::new(FileDisplay::new(config.display_path()))),
-        DisplayDriverName::Terminal if log::stderr_is_journal() => Err(io::Error::other(
+    let DisplayConfig { driver, bus, address, .. } = config.display;
+    Ok(match driver {
+        DisplayDriverName::File => Box::new(FileDisplay::new(config.display_path())),
+        DisplayDriverName::Terminal => Box::new(terminal()?),
+        DisplayDriverName::LcdI2c => Box::new(LcdDisplay::start(Backpack::new(KernelBus::new(bus), address))?),
+        DisplayDriverName::LcdRppal | DisplayDriverName::LcdGpiocdev => Box::new(LcdDisplay::start(wires(config))?),
+    })
+}
+
+/// The same display for the bench in the workshop: it says what fails, and each call draws.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_glass(config: &Config) -> io::Result<Box<dyn Glass>> {
+    let DisplayConfig { driver, bus, address, .. } = config.display;
+    Ok(match driver {
+        DisplayDriverName::File => Box::new(FileDisplay::new(config.display_path())),
+        DisplayDriverName::Terminal => Box::new(terminal()?),
+        DisplayDriverName::LcdI2c => Box::new(Panel::new(Backpack::new(KernelBus::new(bus), address))),
+        DisplayDriverName::LcdRppal | DisplayDriverName::LcdGpiocdev => Box::new(Panel::new(wires(config))),
+    })
+}
+
+fn terminal() -> io::Result<TerminalDisplay<io::Stderr>> {
+    if log::stderr_is_journal() {
+        return Err(io::Error::other(
             "display.driver = \"terminal\" would write the passcode into the journal; set it to \"file\"",
-        )),
-        DisplayDriverName::Terminal => Ok(Box::new(TerminalDisplay::new(io::stderr()))),
-        DisplayDriverName::LcdI2c => {
-            let DisplayConfig { bus, address, .. } = config.display;
-            Ok(Box::new(LcdDisplay::start(Backpack::new(KernelBus::new(bus), address))?))
-        }
-        DisplayDriverName::LcdRppal | DisplayDriverName::LcdGpiocdev => {
-            let [rs, enable, data @ ..] =
-                config.display.places().expect("these drivers have six lines").map(GpioLine::new);
-            Ok(Box::new(LcdDisplay::start(Wires::new(rs, enable, data))?))
-        }
+        ));
     }
+    Ok(TerminalDisplay::new(io::stderr()))
+}
+
+fn wires(config: &Config) -> Wires<GpioLine> {
+    let places = config.display.places().expect("who asks for wires has chosen one of the two drivers with six lines");
+    let [rs, enable, data @ ..] = places.map(GpioLine::new);
+    Wires::new(rs, enable, data)
 }
 
 /// Remembers whether the last attempt failed, so that a broken display is logged once.

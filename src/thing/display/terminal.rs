@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{COLUMNS, Display, Health, render};
+use super::glass::in_ascii;
+use super::{COLUMNS, Display, Glass, Health, Picture, render};
 use crate::proto::action::Screen;
 
 /// Draws a box for each new screen; a countdown alone is not drawn again.
@@ -23,10 +24,14 @@ impl<W: Write> TerminalDisplay<W> {
         Self { out, drawn: None, health: Health::default() }
     }
 
-    fn draw(&mut self, screen: &Screen) -> io::Result<()> {
+    fn draw_screen(&mut self, screen: &Screen) -> io::Result<()> {
         let [upper, lower] = render(screen).map(Zeroizing::new);
+        self.draw_box(&upper, &lower)
+    }
+
+    fn draw_box(&mut self, upper: &str, lower: &str) -> io::Result<()> {
         let edge = "─".repeat(COLUMNS);
-        let text = Zeroizing::new(format!("┌{edge}┐\n│{}│\n│{}│\n└{edge}┘\n", *upper, *lower));
+        let text = Zeroizing::new(format!("┌{edge}┐\n│{upper}│\n│{lower}│\n└{edge}┘\n"));
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
@@ -36,16 +41,23 @@ impl<W: Write> Display for TerminalDisplay<W> {
     fn show(&mut self, screen: &Screen) {
         let still = without_countdown(screen);
         if self.drawn.as_ref() != Some(&still) {
-            let result = self.draw(screen);
+            let result = self.draw_screen(screen);
             self.drawn = result.is_ok().then_some(still);
             self.health.note(result);
         }
     }
 }
 
+impl<W: Write> Glass for TerminalDisplay<W> {
+    fn draw(&mut self, picture: &Picture) -> io::Result<()> {
+        let [upper, lower] = in_ascii(picture);
+        self.draw_box(&upper, &lower)
+    }
+}
+
 fn without_countdown(screen: &Screen) -> Screen {
     let mut still = screen.clone();
-    if let Screen::AccessPoint { left, .. } = &mut still {
+    if let Screen::AccessPoint { left, .. } | Screen::Maintenance { left, .. } = &mut still {
         *left = Duration::ZERO;
     }
     still

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use gpiocdev::line::{Direction, Value};
 use serde::Deserialize;
 
-pub use edges::Edges;
+pub use edges::{DEBOUNCE, Edge, Edges};
 
 /// Who sets the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

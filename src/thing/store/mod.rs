@@ -6,6 +6,7 @@
 //! switched: the audit log waits in memory until [`Store::flush`].
 
 mod history;
+mod hold;
 mod mark;
 mod rows;
 mod schema;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use thiserror::Error;
 
 use self::history::Waiting;
+pub use self::hold::{Held, hold};
 use crate::crash_point;
 use crate::proto::id::Cid;
 use crate::proto::message::OutletState;

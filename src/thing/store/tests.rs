@@ -17,6 +17,7 @@ use crate::proto::topic::TToken;
 use crate::proto::user::Role;
 use crate::proto::wifi::{HomeNetwork, Ssid};
 
+mod hold;
 mod wipe;
 
 fn folder() -> (tempfile::TempDir, PathBuf) {

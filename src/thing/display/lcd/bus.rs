@@ -8,7 +8,7 @@ use ::lcd::{Delay, Hardware};
 use super::{Pins, sleep_us};
 
 /// Where a backpack may be: PCF8574T and PCF8574AT with all three bridges open.
-pub(super) const ADDRESSES: [u8; 2] = [0x27, 0x3f];
+pub const ADDRESSES: [u8; 2] = [0x27, 0x3f];
 
 const RS: u8 = 1;
 const ENABLE: u8 = 4;
@@ -86,6 +86,10 @@ impl<B: Bus> Pins for Backpack<B> {
             }
         }
     }
+
+    fn address(&self) -> Option<u8> {
+        self.found
+    }
 }
 
 impl<B: Bus> Hardware for Backpack<B> {
@@ -144,5 +148,25 @@ impl Bus for KernelBus {
     fn write(&mut self, address: u8, byte: u8) -> io::Result<()> {
         let bus = self.open.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         bus.set_slave_address(address.into()).and_then(|()| bus.write(&[byte])).map(|_| ()).map_err(io::Error::other)
+    }
+}
+
+/// Which of the addresses that the bridges of a backpack can set (PCF8574 0x20 to 0x27, PCF8574A 0x38 to 0x3f)
+/// answer on a bus of the kernel. They are only read from: what answers may be something else.
+///
+/// # Errors
+///
+/// When the bus cannot be opened.
+pub fn neighbours(bus: u8) -> io::Result<Vec<u8>> {
+    let mut kernel = KernelBus::new(bus);
+    kernel.open()?;
+    Ok((0x20..=0x27).chain(0x38..=0x3f).filter(|&address| kernel.answers(address)).collect())
+}
+
+impl KernelBus {
+    fn answers(&mut self, address: u8) -> bool {
+        self.open
+            .as_mut()
+            .is_some_and(|bus| bus.set_slave_address(address.into()).and_then(|()| bus.read(&mut [0])).is_ok())
     }
 }

@@ -23,12 +23,11 @@ use ::lcd::{
     Hardware,
 };
 
-#[cfg(test)]
-use bus::ADDRESSES;
+pub use bus::{ADDRESSES, neighbours};
 pub(super) use bus::{Backpack, KernelBus};
 pub(super) use wires::{GpioLine, Wires};
 
-use super::{Display, Health, render};
+use super::{Display, Glass, Health, Picture, render};
 use crate::proto::action::Screen;
 
 /// How the controller's pins are reached; what fails is kept until it is asked for.
@@ -46,6 +45,11 @@ pub(super) trait Pins: Hardware + Delay {
     ///
     /// The first thing that has not.
     fn check(&mut self) -> io::Result<()>;
+
+    /// The address at which something answered, where there are addresses.
+    fn address(&self) -> Option<u8> {
+        None
+    }
 }
 
 /// Two lines on glass.
@@ -153,25 +157,27 @@ impl Newest {
 }
 
 /// The panel, with what is known of it.
-struct Panel<P: Pins> {
+pub(super) struct Panel<P: Pins> {
     display: Option<::lcd::Display<P>>,
     /// What kind of screen was drawn last, if that has worked.
     drawn: Option<Discriminant<Screen>>,
+    /// Where it was found.
+    found: Option<u8>,
     health: Health,
 }
 
 impl<P: Pins> Panel<P> {
-    fn new(pins: P) -> Self {
-        Self { display: Some(::lcd::Display::new(pins)), drawn: None, health: Health::default() }
+    pub(super) fn new(pins: P) -> Self {
+        Self { display: Some(::lcd::Display::new(pins)), drawn: None, found: None, health: Health::default() }
     }
 
     fn show(&mut self, screen: &Screen) {
-        let drawn = self.draw(screen);
+        let drawn = self.draw_screen(screen);
         self.drawn = drawn.is_ok().then(|| discriminant(screen));
         self.health.note(drawn);
     }
 
-    fn draw(&mut self, screen: &Screen) -> io::Result<()> {
+    fn draw_screen(&mut self, screen: &Screen) -> io::Result<()> {
         let lines = render(screen).map(zeroize::Zeroizing::new);
         // A countdown does not flicker.
         let begin = if self.drawn == Some(discriminant(screen)) { Begin::InStep } else { Begin::Anew };
@@ -204,9 +210,20 @@ impl<P: Pins> Panel<P> {
             }
         }
         let mut pins = display.unwrap();
+        self.found = pins.address();
         let checked = pins.check();
         self.display = Some(::lcd::Display::new(pins));
         opened.and(checked)
+    }
+}
+
+impl<P: Pins> Glass for Panel<P> {
+    fn draw(&mut self, picture: &Picture) -> io::Result<()> {
+        self.write(Begin::Anew, [&picture[0], &picture[1]])
+    }
+
+    fn address(&self) -> Option<u8> {
+        self.found
     }
 }
 
