@@ -84,8 +84,9 @@ Examples:
   sudo -u sect sectd selftest display
   sectd selftest all --json --config ./sectd.toml     for a test rig: asks nobody
 
-Exit status: 0 all passed, 1 something failed, 2 wrong command line or settings, or nobody to answer,
-3 the daemon runs, 130 interrupted. What to do where something fails: docs/guide/raspberry-pi.md";
+Exit status: 0 all passed, 1 something failed, 2 wrong command line or settings, or nobody
+to answer, 3 the daemon runs, 130 interrupted.
+What to do where something fails: docs/guide/raspberry-pi.md";
 
 /// Tests what it was told to; the exit status says how it went.
 pub fn run(config: &Config, args: &SelftestArgs) -> ExitCode {
