@@ -135,3 +135,37 @@ fn a_recovery_over_which_the_new_phone_dies_has_happened_or_not() {
         cut("", point, has_recovered);
     }
 }
+
+/// What the keyring says of the only plug in it.
+fn kept(person: &Person) -> Value {
+    let is_entry = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    let path = files(&person.keyring()).into_iter().find(is_entry).expect("an entry in the keyring");
+    serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")
+}
+
+#[test]
+fn an_owner_whose_own_recovery_is_cut_off_keeps_the_keys_that_work() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut plug, ana, paper) = claimed_until("", folder.path());
+    let before = kept(&ana)["binding"]["cid"].clone();
+    for round in ["first", "second"] {
+        let next = folder.path().join(format!("{round}.txt"));
+        assert_ne!(recover(&ana, &plug, &paper, &next, "keyring.renamed"), Some(0), "{round}: cut off");
+        let entry = kept(&ana);
+        assert_eq!(entry["binding"]["confirmed"], false, "{round}: {entry}");
+        assert_eq!(entry["others"].as_array().map(Vec::len), Some(1), "{round}: those from before");
+        restart(&mut plug);
+        expect_works(&ana, &plug, round);
+        let entry = kept(&ana);
+        assert_eq!((&entry["binding"]["cid"], &entry["binding"]["confirmed"]), (&before, &Value::Bool(true)));
+        assert!(entry.get("others").is_none(), "{round}: what the plug refuses is nothing to keep");
+    }
+    // Where the plug has taken the new keys, they are the ones, and the earlier ones are gone.
+    let last = folder.path().join("last.txt");
+    assert_ne!(recover(&ana, &plug, &paper, &last, "keyring.before:2"), Some(0), "M8 is out");
+    restart(&mut plug);
+    expect_works(&ana, &plug, "taken");
+    let entry = kept(&ana);
+    assert_ne!(entry["binding"]["cid"], before);
+    assert!(entry.get("others").is_none(), "{entry}");
+}

@@ -528,11 +528,7 @@ pub async fn within<T>(
 ///
 /// [`KeyringError`].
 pub fn confirm(place: &Locked<'_>, entry: &mut Entry) -> Result<(), KeyringError> {
-    if !entry.binding.confirmed {
-        entry.binding.confirmed = true;
-        place.save(entry)?;
-    }
-    Ok(())
+    if entry.confirm() { place.save(entry) } else { Ok(()) }
 }
 
 /// Whether the thing did what it was asked.

@@ -85,7 +85,7 @@ async fn accept(context: &Context<'_>, keyring: &Keyring, invitation: Invitation
     }
     // A plug that has not confirmed may need a moment before it knows the new key.
     let search = Search { address: Some(reached.address.to_string()), insist: true, ..search };
-    first_question(context, keyring, Entry { alias, binding }, &search, confirmed).await
+    first_question(context, keyring, Entry::new(alias, binding), &search, confirmed).await
 }
 
 /// Asks with the new keys for the state, and for what the plug calls this user.

@@ -106,10 +106,16 @@ pub(super) fn expect_alias_free(keyring: &Keyring, alias: &Name, thing: &ThingId
     Ok(())
 }
 
-/// Durable when it returns: M8 depends on it (protocol section 7).
+/// Durable when it returns: M8 depends on it (protocol section 7). Until the plug has confirmed, the keys that
+/// were there stay beside the new ones.
 async fn save(keyring: &Keyring, alias: &Name, binding: &Binding) -> Result<(), Failure> {
-    let entry = Entry { alias: alias.clone(), binding: binding.clone() };
-    Ok(keyring.lock(&binding.thing, LOCK_PATIENCE).await?.save(&entry)?)
+    let place = keyring.lock(&binding.thing, LOCK_PATIENCE).await?;
+    let (alias, binding) = (alias.clone(), binding.clone());
+    let entry = match place.read()?.filter(|_| !binding.confirmed) {
+        Some(before) => before.with_unconfirmed(alias, binding),
+        None => Entry::new(alias, binding),
+    };
+    Ok(place.save(&entry)?)
 }
 
 /// The paper's steps in a householder's words.

@@ -1,19 +1,27 @@
 //! A plug of the keyring, locked, reached and ready to be asked.
 
+use std::time::Duration;
+
 use super::{Context, LOCK_PATIENCE};
 use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, Locked};
-use crate::controller::reach::Search;
+use crate::controller::reach::{self, Search};
 use crate::controller::session::{Answer, Session, accepted, within};
+use crate::mqtt::client::LinkError;
 use crate::proto::message::ReturnCode;
 use crate::proto::operation::Operation;
+
+/// How long one handshake may take with a plug that has just answered.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// The entry is what the keyring held after the lock was taken, so no other process changes it.
 pub(super) struct Bound<'a> {
     pub(super) place: Locked<'a>,
     pub(super) entry: Entry,
     pub(super) session: Session,
+    /// Whether other keys of the entry than its first ones have opened the session, which the file does not say yet.
+    moved: bool,
 }
 
 impl<'a> Bound<'a> {
@@ -23,8 +31,10 @@ impl<'a> Bound<'a> {
         // Another process may have confirmed or forgotten it while this one waited.
         let gone = || Failure::new(Exit::NotFound, format!("{} was forgotten just now", entry.alias));
         let entry = place.read()?.ok_or_else(gone)?;
-        let session = Session::open(&entry, search).await?;
-        Ok(Self { place, entry, session })
+        let first = entry.binding.cid;
+        let (entry, session) = open(entry, search).await?;
+        let moved = entry.binding.cid != first;
+        Ok(Self { place, entry, session, moved })
     }
 
     /// Asks for the state, within the time that the user gave.
@@ -68,20 +78,57 @@ impl<'a> Bound<'a> {
     /// The plug answered: an unconfirmed pairing is confirmed by that (protocol section 7), and the answer may
     /// have shown which of two keys it has.
     pub(super) fn answered(&mut self) -> Result<(), Failure> {
+        let confirmed = self.entry.confirm();
         let binding = &mut self.entry.binding;
         let epoch = binding.epoch;
-        let mut news = binding.follow(self.session.keychain()) | !binding.confirmed;
+        let mut news = binding.follow(self.session.keychain()) | confirmed;
         if binding.since_day.is_none() || binding.epoch != epoch {
             // Of a key that an earlier version has kept, nobody knows the age; it counts from here.
             binding.since_day = Some(clock::today());
             news = true;
         }
-        binding.confirmed = true;
-        if news {
+        if news | std::mem::take(&mut self.moved) {
             self.place.save(&self.entry)?;
         }
         Ok(())
     }
+}
+
+/// Opens a session with the keys that the plug has. Of a run that was cut off nobody knows whether it took them;
+/// where it did not, it still has those from before.
+async fn open(entry: Entry, search: &Search) -> Result<(Entry, Session), Failure> {
+    let failure = match Session::open(&entry, search).await {
+        Ok(session) => return Ok((entry, session)),
+        Err(failure) => failure,
+    };
+    if !matches!(failure.exit, Exit::NotFound | Exit::Crypto | Exit::Denied) {
+        return Err(failure);
+    }
+    for at in 0..entry.others.len() {
+        let mut before = entry.clone();
+        std::mem::swap(&mut before.binding, &mut before.others[at]);
+        if let Ok(session) = Session::open(&before, search).await {
+            // The plug is there: what it refuses now, it never took.
+            let mut others = std::mem::take(&mut before.others);
+            if let Some(address) = search.addresses.last(&before.binding.thing) {
+                let mut unrefused = Vec::new();
+                for other in others {
+                    if !reach::open(&other, address, HANDSHAKE).await.is_err_and(|error| is_refusal(&error)) {
+                        unrefused.push(other);
+                    }
+                }
+                others = unrefused;
+            }
+            before.others = others;
+            return Ok((before, session));
+        }
+    }
+    Err(failure)
+}
+
+/// Whether whoever answers there does not know the keys.
+const fn is_refusal(error: &LinkError) -> bool {
+    matches!(error, LinkError::KeyRefused | LinkError::NotTheThing | LinkError::LoginRefused(_))
 }
 
 impl Context<'_> {

@@ -104,7 +104,7 @@ async fn claim(
             return Err(failure);
         }
     };
-    let entry = Entry { alias, binding };
+    let entry = Entry::new(alias, binding);
     if has_no_code {
         context.printer.warning("no recovery code was made: `sect recovery-code` makes one");
     }

@@ -91,7 +91,7 @@ async fn recover(
             return Err(failure);
         }
     };
-    let entry = Entry { alias, binding };
+    let entry = Entry::new(alias, binding);
     if confirmed {
         context.printer.step(&format!("{} is yours again. The old recovery code is void.", entry.alias));
     } else {

@@ -61,7 +61,7 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
 impl Bound<'_> {
     /// Updates the master key; whatever happens on the way, the keyring holds the one that the plug has.
     pub(super) async fn update_keys(&mut self) -> Result<(), Failure> {
-        let Self { place, entry, session } = self;
+        let Self { place, entry, session, .. } = self;
         let updated = session
             .update_keys(|candidate| {
                 entry.binding.candidate = Some(candidate.clone());

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context<'_>, how: &Unpair) -> Result<(), Failu
     let mut bound = Bound::open(&keyring, entry, &context.search()).await?;
     let confirm = Confirmation::Unpair;
     let asked = bound.ask(context, Operation::Unpair(argument::Unpair { confirm })).await;
-    let Bound { place, entry, session } = bound;
+    let Bound { place, entry, session, .. } = bound;
     session.close().await;
     asked.map_err(|failure| if failure.exit == Exit::Timeout { unknown(&entry.alias) } else { failure })?;
     // Only now: without an answer these keys may be the only way to it.

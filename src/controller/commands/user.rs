@@ -125,7 +125,7 @@ async fn remove(
         confirm(context, &question, &format!("{} was not removed", user.name))?;
     }
     ask(context, &mut bound, Operation::UserDel(a::UserDel { cid: user.cid })).await?;
-    let Bound { place, entry, session } = bound;
+    let Bound { place, entry, session, .. } = bound;
     session.close().await;
     drop(place);
     if myself {

@@ -88,7 +88,7 @@ async fn set(context: &Context<'_>, wanted: &WifiSet) -> Result<(), Failure> {
         false => context.search(),
     };
     let network = network(context, wanted, secrets)?;
-    let Bound { place, entry, session } = {
+    let Bound { place, entry, session, .. } = {
         let mut bound = Bound::open(&keyring, entry, &here).await?;
         let HomeNetwork { ssid, psk: key } = network.clone();
         match bound.ask(context, Operation::WifiSet(argument::WifiSet { ssid, key })).await {

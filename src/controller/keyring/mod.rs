@@ -29,6 +29,42 @@ pub struct Entry {
     pub alias: Name,
     /// Keys, topic and credentials.
     pub binding: Binding,
+    /// Those of other runs with the same thing, the newest first, as long as nobody knows which of them the thing
+    /// has: a run that was cut off must not cost the keys that worked before it.
+    pub others: Vec<Binding>,
+}
+
+/// More runs than these are not cut off one after the other without an answer in between.
+const MAX_OTHERS: usize = 3;
+
+impl Entry {
+    /// A thing under a name.
+    #[must_use]
+    pub const fn new(alias: Name, binding: Binding) -> Self {
+        Self { alias, binding, others: Vec::new() }
+    }
+
+    /// The thing was reached by `binding`: of an unconfirmed run that is the last word (protocol section 7), and
+    /// whatever was before it is void. Says whether this is news.
+    pub fn confirm(&mut self) -> bool {
+        if self.binding.confirmed {
+            return false;
+        }
+        self.binding.confirmed = true;
+        self.others.clear();
+        true
+    }
+
+    /// Puts the keys of a run beside those that were there, which stay until the thing has shown that it took them.
+    #[must_use]
+    pub fn with_unconfirmed(self, alias: Name, binding: Binding) -> Self {
+        let mut others = self.others;
+        others.insert(0, self.binding);
+        // The same run is saved more than once.
+        others.retain(|other| other.cid != binding.cid);
+        others.truncate(MAX_OTHERS);
+        Self { alias, binding, others }
+    }
 }
 
 /// An [`Entry`] as it stands in its file.
@@ -37,17 +73,21 @@ pub struct Entry {
 pub(super) struct StoredEntry {
     alias: Name,
     binding: StoredBinding,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<StoredBinding>,
 }
 
 impl StoredEntry {
     /// The form that shows its secrets: for its file, and for an encrypted backup.
     pub(super) fn of(entry: &Entry) -> Self {
-        Self { alias: entry.alias.clone(), binding: entry.binding.to_stored() }
+        let others = entry.others.iter().map(Binding::to_stored).collect();
+        Self { alias: entry.alias.clone(), binding: entry.binding.to_stored(), others }
     }
 
     /// What it stands for.
     pub(super) fn try_into_entry(self) -> Result<Entry, BindingError> {
-        Ok(Entry { alias: self.alias, binding: Binding::try_from(self.binding)? })
+        let others = self.others.into_iter().map(Binding::try_from).collect::<Result<_, _>>()?;
+        Ok(Entry { alias: self.alias, binding: Binding::try_from(self.binding)?, others })
     }
 }
 
@@ -190,7 +230,11 @@ impl Keyring {
         let stored: StoredEntry = serde_json::from_slice(&text).map_err(|_| content(&path))?;
         let entry = stored.try_into_entry().map_err(|_| content(&path))?;
         // A file under another thing's name would be switched in its stead.
-        if entry.binding.thing == *thing { Ok(Some(entry)) } else { Err(content(&path)) }
+        if [&entry.binding].into_iter().chain(&entry.others).all(|of| of.thing == *thing) {
+            Ok(Some(entry))
+        } else {
+            Err(content(&path))
+        }
     }
 
     fn path(&self, thing: &ThingId) -> PathBuf {
@@ -298,7 +342,7 @@ pub(in crate::controller) mod testing {
             name: "Anna".parse().expect("a name"),
             confirmed: false,
         };
-        Entry { alias: alias.parse().expect("a name"), binding }
+        Entry::new(alias.parse().expect("a name"), binding)
     }
 }
 
