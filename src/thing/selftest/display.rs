@@ -139,8 +139,8 @@ fn bus_trouble(config: &Config) -> String {
     let path = bus.display();
     if !bus.exists() {
         return format!(
-            "there is no {path}: put dtparam=i2c_arm=on into /boot/firmware/config.txt and i2c-dev into \
-             /etc/modules-load.d/i2c.conf, then restart the board"
+            "there is no {path}: put dtparam=i2c_arm=on into /boot/firmware/config.txt and restart the board; if it \
+             stays away, the module i2c-dev is not loaded"
         );
     }
     match neighbours(config.display.bus) {
