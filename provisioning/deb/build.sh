@@ -1,0 +1,75 @@
+#!/bin/bash
+# Makes the Debian package of sectd, on any Debian 12 or later on amd64.
+#
+#   provisioning/deb/build.sh [armhf|amd64] [FOLDER]     puts sectd_VERSION_ARCH.deb into FOLDER, target/debian if not given
+#
+# armhf is for Raspberry Pi OS on every Raspberry Pi, the Zero included: static, ARMv6 (provisioning/armv6/build.sh).
+# amd64 is the same package for this machine: for tests, and for other boards.
+# Cargo.toml says what is in it. cargo-deb is kept in $SECT_DEB_CACHE, ~/.cache/sect-deb if not set; SECT_DEB_VERSION
+# replaces the version, for a rebuild of the same sources.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+architecture=${1:-armhf}
+out=${2:-target/debian}
+cache=${SECT_DEB_CACHE:-$HOME/.cache/sect-deb}
+stage=target/deb
+cargo_deb=3.6.2
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+
+# Where Cargo keeps a package's sources.
+source_of() {
+    cargo metadata --locked --format-version 1 |
+        python3 -c 'import json, sys
+print(*(p["version"] + " " + p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == sys.argv[1]))' "$1"
+}
+
+missing=()
+command -v python3 >/dev/null || missing+=(python3)
+# It reads what the program is linked to.
+command -v dpkg-shlibdeps >/dev/null || missing+=(dpkg-dev)
+if ((${#missing[@]})); then
+    say "installing ${missing[*]}"
+    apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        { apt-get update -qq; apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
+fi
+if [ "$("$cache/bin/cargo-deb" --version 2>/dev/null)" != "cargo-deb $cargo_deb" ]; then
+    say "fetching cargo-deb $cargo_deb"
+    # Its own profile optimises for hours of use; one package is made here.
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        cargo install --quiet --force --locked --root "$cache" --target-dir "$cache/target" "cargo-deb@$cargo_deb"
+    rm -rf "$cache/target"
+fi
+
+rm -rf $stage
+mkdir -p $stage "$out"
+read -r openssl manifest < <(source_of openssl-src)
+parts=("OpenSSL=${openssl#*+}=Apache-2.0=$(dirname "$manifest")/openssl/LICENSE.txt")
+case $architecture in
+armhf)
+    triple=arm-unknown-linux-musleabihf
+    provisioning/armv6/build.sh $stage
+    musl=$(find "${SECT_ARMV6_CACHE:-$HOME/.cache/sect-armv6}/venv/lib" -path '*/site-packages/ziglang/lib/libc/musl/COPYRIGHT')
+    parts+=("musl=zig=MIT=$musl")
+    ;;
+amd64)
+    triple=x86_64-unknown-linux-gnu
+    cargo build --locked --release --bin sectd
+    install -m 755 "${CARGO_TARGET_DIR:-target}/release/sectd" $stage/sectd
+    ;;
+*)
+    say "not an architecture: $architecture; armhf or amd64"
+    exit 2
+    ;;
+esac
+if grep -q SECT_CRASH_AT $stage/sectd; then say "this sectd can be told to crash: it is a test's"; exit 1; fi
+python3 provisioning/deb/licences.py $triple $stage "${parts[@]}"
+# One time for all files: the last entry of the changelog's.
+SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p' provisioning/deb/sectd/changelog | head -1)" +%s)
+export SOURCE_DATE_EPOCH
+gzip -9n $stage/licences.txt
+gzip -9nc CHANGELOG.md >$stage/changelog.gz
+
+version=()
+[ -z "${SECT_DEB_VERSION:-}" ] || version=(--deb-version "$SECT_DEB_VERSION")
+"$cache/bin/cargo-deb" --quiet --no-build --no-strip --target $triple --variant "sectd-$architecture" \
+    "${version[@]}" --output "$out/"
