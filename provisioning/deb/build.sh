@@ -54,7 +54,7 @@ armhf)
 amd64)
     triple=x86_64-unknown-linux-gnu
     cargo build --locked --release --bin sectd
-    install -m 755 "${CARGO_TARGET_DIR:-target}/release/sectd" $stage/sectd
+    strip --strip-all -o $stage/sectd "${CARGO_TARGET_DIR:-target}/release/sectd"
     ;;
 *)
     say "not an architecture: $architecture; armhf or amd64"

@@ -1,0 +1,74 @@
+# The image's stage and the factory's step for its cards, on a plain folder: sourced by run, which names $work, $package,
+# $architecture and $cache and has `enter` and `fail`. What pi-gen does before and after the stage is pi-gen's.
+# shellcheck shell=bash disable=SC2154
+
+# pi-gen's own, as far as a stage uses it.
+export ROOTFS_DIR=$work/image FIRST_USER_NAME=pi
+copy_previous() {
+    mkdir -p "$ROOTFS_DIR"
+    tar -C "$ROOTFS_DIR" -xf "$SECT_TEST_ROOT"
+    mkdir -p "$ROOTFS_DIR/boot/firmware" "$ROOTFS_DIR/t"
+    printf '# As the stages before leave it.\n[cm4]\notg_mode=1\n' >"$ROOTFS_DIR/boot/firmware/config.txt"
+    printf 'useradd --create-home pi\necho pi:raspberry | chpasswd\n' | on_chroot
+}
+on_chroot() {
+    cat >"$ROOTFS_DIR/t/chroot.sh"
+    systemd-nspawn --quiet --register=no --keep-unit --private-network --console=pipe --directory="$ROOTFS_DIR" \
+        --as-pid2 /bin/bash -e /t/chroot.sh </dev/null
+}
+export SECT_TEST_ROOT="$cache/$suite-$architecture.tar"
+export -f copy_previous on_chroot
+
+cp -r provisioning/image/stage-sect "$work/stage"
+install -D -m 644 "$package" "$work/stage/00-plug/files/sectd.deb"
+(cd "$work/stage" && ./prerun.sh)
+(cd "$work/stage/00-plug" && ./01-run.sh && ./02-run.sh && ./02-run.sh)
+
+wanted=$({ dpkg-deb -f "$package" Depends Recommends | sed -E 's/^[A-Za-z]+: //; s/ \([^)]*\)//g; s/, /\n/g'; } |
+    grep -vE '^(systemd|lib.*)$' | sort | xargs)
+[ "$(tr ' ' '\n' <"$work/stage/00-plug/00-packages" | sort | xargs)" = "$wanted" ] || fail "the stage's packages: $wanted"
+[ "$(sed -n '/^\[all\]/,$p' "$ROOTFS_DIR/boot/firmware/config.txt" | grep -v '^#' | xargs)" = \
+    "[all] gpio=17=op,dl dtparam=i2c_arm=on dtoverlay=disable-bt" ] || fail "config.txt"
+grep -q '^pi:!' "$ROOTFS_DIR/etc/shadow" || fail "somebody can log in"
+[ ! -e "$ROOTFS_DIR/var/lib/sect/thing.db" ] || fail "the image has an identity"
+[ ! -e "$ROOTFS_DIR/var/cache/sectd.deb" ] || fail "the package lies about"
+for variable in IMG_NAME RELEASE STAGE_LIST WPA_COUNTRY TARGET_HOSTNAME FIRST_USER_PASS ENABLE_SSH; do
+    value=$(SECT_COUNTRY=DE SECT_IMAGE=/image bash -euc ". provisioning/image/config; echo \"\$$variable\"")
+    [ -n "$value" ] || fail "$variable is empty"
+done
+
+# Two cards of that image, and who makes them plugs.
+mkdir "$work/bin"
+cp "${CARGO_TARGET_DIR:-target}"/release/{sectd,sect-cloud} "$work/bin/"
+export SECTD=$work/bin/sectd SECT_CLOUD=$work/bin/sect-cloud
+"$SECT_CLOUD" provision authority --out "$work/manufacturer" --name "Example Plugs"
+cp -a "$ROOTFS_DIR" "$work/card"
+certify() { provisioning/image/certify.sh --authority "$work/manufacturer" --root "$1"; }
+id=$(certify "$ROOTFS_DIR")
+[[ $id =~ ^[0-9a-f]{16}$ ]] || fail "the id is $id"
+before=$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.*)
+# Cut off before the certificate was in its place, and run again when all was done.
+[ "$(certify "$ROOTFS_DIR")" = "$id" ] || fail "another identity the second time"
+[ "$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.*)" = "$before" ] || fail "certified twice"
+mv "$ROOTFS_DIR/etc/credstore/sect.device.crt" "$work/first.crt"
+[ "$(certify "$ROOTFS_DIR")" = "$id" ] || fail "another identity after an interruption"
+[ "$(certify "$work/card")" != "$id" ] || fail "two cards with one identity"
+# What another card was given is noticed.
+cp "$work/first.crt" "$work/card/etc/credstore/sect.device.crt"
+if certify "$work/card"; then fail "a card with another card's certificate passed"; fi
+sed -i '/^Package: sectd$/,/^$/s/^Version: .*/Version: 0.1.9-1/' "$work/card/var/lib/dpkg/status"
+if certify "$work/card"; then fail "a card with an older sectd passed"; fi
+rm -r "$work/card"
+owner=$(awk -F: '$1 == "sect" { print $3 ":" $4 }' "$ROOTFS_DIR/etc/passwd")
+[ "$(cd "$ROOTFS_DIR" && stat -c '%A %u:%g %n' etc/credstore etc/credstore/* var/lib/sect var/lib/sect/thing.db)" = \
+    "drwx------ 0:0 etc/credstore
+-rw------- 0:0 etc/credstore/sect.device.crt
+-rw------- 0:0 etc/credstore/sect.device.key
+drwx------ $owner var/lib/sect
+-rw------- $owner var/lib/sect/thing.db" ] || fail "modes and owners on the card"
+
+# The card's first boot, as far as a machine without lines goes: the service hands the certificate on, and to it alone.
+printf '%s\n' "$id" >"$ROOTFS_DIR/t/id"
+cp "$here/card.sh" "$ROOTFS_DIR/t/"
+sed 's,/t/service.sh,/t/card.sh,' "$here/sect-test.service" >"$ROOTFS_DIR/etc/systemd/system/sect-test.service"
+boot "$ROOTFS_DIR"
