@@ -4,7 +4,7 @@
 //! [`Sealed::parse`] reads the shape, [`Sealed::open`] checks the MAC and decrypts. What an
 //! envelope holds is no bytes until both have passed.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use data_encoding::BASE64URL_NOPAD;
 use rand_core::CryptoRng;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -201,14 +201,15 @@ fn header(kid: &Kid) -> [u8; HEADER_CHARACTERS] {
     middle.copy_from_slice(&kid.characters());
     end.copy_from_slice(HEADER_END);
     let mut text = [0; HEADER_CHARACTERS];
-    Base64UrlUnpadded::encode(&header, &mut text).expect("the room is exactly the encoded length");
+    BASE64URL_NOPAD.encode_mut(&header, &mut text);
     text
 }
 
+/// Nothing that passes here is secret: this encoding is fast, and takes a time that depends on what it encodes.
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + base64_characters(bytes.len()), 0);
-    Base64UrlUnpadded::encode(bytes, &mut out[start..]).expect("the room is exactly the encoded length");
+    BASE64URL_NOPAD.encode_mut(bytes, &mut out[start..]);
 }
 
 /// The shape of an envelope, read but not yet believed.
@@ -230,13 +231,8 @@ impl OpeningRoom {
     /// Room for the largest envelope, so that none allocates any more.
     #[must_use]
     pub fn new() -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(decoding_bytes(base64_characters(MAX_CIPHERTEXT_BYTES)))))
+        Self(Zeroizing::new(Vec::with_capacity(MAX_CIPHERTEXT_BYTES)))
     }
-}
-
-/// Room that so many characters may need while they are decoded.
-const fn decoding_bytes(characters: usize) -> usize {
-    characters / 4 * 3 + 2
 }
 
 /// The plaintext of an authentic envelope, wiped on drop.
@@ -257,12 +253,7 @@ impl<'a> Sealed<'a> {
         if jwe.len() > MAX_JWE_BYTES {
             return Err(Unopened::TooLong);
         }
-        let mut parts = jwe.split(|&c| c == b'.');
-        let (Some(aad), Some([]), Some(iv), Some(ciphertext), Some(tag), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Unopened::Parts);
-        };
+        let [aad, iv, ciphertext, tag] = five_parts(jwe).ok_or(Unopened::Parts)?;
         let kid = read_header(aad)?;
         let iv = read_base64(iv)?;
         let tag = read_base64(tag)?;
@@ -308,13 +299,13 @@ impl<'a> Sealed<'a> {
         let buffer = &mut room.0;
         // Nothing in it needs to be wiped first: what did not open was no plaintext.
         buffer.clear();
-        buffer.resize(decoding_bytes(self.ciphertext.len()), 0);
-        let ciphertext_bytes =
-            Base64UrlUnpadded::decode(self.ciphertext, buffer).map_err(|_| Unopened::Encoding)?.len();
+        let ciphertext_bytes = BASE64URL_NOPAD.decode_len(self.ciphertext.len()).map_err(|_| Unopened::Encoding)?;
+        buffer.resize(ciphertext_bytes, 0);
+        BASE64URL_NOPAD.decode_mut(self.ciphertext, buffer).map_err(|_| Unopened::Encoding)?;
         if !(BLOCK_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&ciphertext_bytes) || ciphertext_bytes % BLOCK_BYTES != 0 {
             return Err(Unopened::Length);
         }
-        let Ok(plaintext) = key.key.open(&self.iv, self.aad, &mut buffer[..ciphertext_bytes], &self.tag) else {
+        let Ok(plaintext) = key.key.open(&self.iv, self.aad, buffer, &self.tag) else {
             // Under a good tag the padding may be wrong: then it has been decrypted.
             buffer.as_mut_slice().zeroize();
             return Err(Unopened::NotAuthentic);
@@ -354,6 +345,18 @@ pub fn request_id(jwe: &[u8]) -> RequestId {
     RequestId::new(id)
 }
 
+/// All parts but the second, which is empty; `None` where there are not five.
+fn five_parts(jwe: &[u8]) -> Option<[&[u8]; 4]> {
+    let before = |text: &[u8]| text.iter().position(|&c| c == b'.');
+    let (aad, rest) = jwe.split_at_checked(before(jwe)?)?;
+    let rest = rest.strip_prefix(b"..")?;
+    let (iv, rest) = rest.split_at_checked(before(rest)?)?;
+    let rest = &rest[1..];
+    // From behind: what lies between is long.
+    let (ciphertext, tag) = rest.split_at_checked(rest.iter().rposition(|&c| c == b'.')?)?;
+    (!ciphertext.contains(&b'.')).then_some([aad, iv, ciphertext, &tag[1..]])
+}
+
 /// The header is compared, not parsed: no other header exists (protocol section 4).
 fn read_header(aad: &[u8]) -> Result<Kid, Unopened> {
     if aad.len() != HEADER_CHARACTERS {
@@ -373,7 +376,7 @@ fn read_base64<const N: usize>(text: &[u8]) -> Result<[u8; N], Unopened> {
         return Err(Unopened::Length);
     }
     let mut bytes = [0; N];
-    Base64UrlUnpadded::decode(text, &mut bytes).map_err(|_| Unopened::Encoding)?;
+    BASE64URL_NOPAD.decode_mut(text, &mut bytes).map_err(|_| Unopened::Encoding)?;
     Ok(bytes)
 }
 
@@ -492,7 +495,7 @@ mod tests {
             r#"{"alg":"dir","enc":"A256CBC-HS512"}"#.to_owned(),
             String::new(),
         ] {
-            let forged = format!("{}{body}", Base64UrlUnpadded::encode_string(header.as_bytes()));
+            let forged = format!("{}{body}", BASE64URL_NOPAD.encode(header.as_bytes()));
             assert_eq!(open(forged.as_bytes()), Err(Unopened::Header), "{header}");
         }
     }
