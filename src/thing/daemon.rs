@@ -5,12 +5,12 @@
 //! channel or lock lies between a command and the click.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, info, warn};
 
 use super::announce::{AnnouncedNames, Announcement};
@@ -110,8 +110,10 @@ struct Daemon<'a> {
     names: AnnouncedNames,
     announcement: Option<Announcement>,
     wall_clock: WallClockWatch,
-    /// When the audit log goes to the disk, while something of it waits.
-    flush_at: Option<Instant>,
+    /// Whether something of the audit log waits to go to the disk.
+    flushes: bool,
+    /// When it goes: set once for each flush, not each time that the loop turns.
+    flush_at: Pin<Box<Sleep>>,
     watchdog: Watchdog,
 }
 
@@ -171,13 +173,15 @@ impl<'a> Daemon<'a> {
             names,
             announcement: None,
             wall_clock: WallClockWatch::open(config),
-            flush_at: None,
+            flushes: false,
+            flush_at: Box::pin(sleep(Duration::ZERO)),
             watchdog: Watchdog::from_environment(),
         })
     }
 
     /// The loop.
     async fn serve(&mut self, stop: &mut StopSignals) {
+        let mut stop = pin!(stop.recv());
         loop {
             while let Some(action) = self.thing.poll_action() {
                 self.execute(action);
@@ -193,13 +197,13 @@ impl<'a> Daemon<'a> {
                 press = self.button.next() => self.thing.handle_press(press, self.clock.now(), ports!(self)),
                 () = self.alarm.wait_until(deadline) => self.thing.handle_timeout(self.clock.now(), ports!(self)),
                 () = &mut self.draw_at, if self.screen.is_some() || self.garbled => self.draw(),
-                () = at(self.flush_at) => self.flush(),
+                () = &mut self.flush_at, if self.flushes => self.flush(),
                 unix_ms = self.wall_clock.next(clock_wanted) => {
                     info!(unix_ms, "the time of day is known");
                     self.thing.handle_wall_clock(unix_ms, self.clock.now());
                 }
                 () = self.watchdog.turn() => {}
-                () = stop.recv() => return,
+                () = &mut stop => return,
             }
         }
     }
@@ -379,15 +383,15 @@ impl<'a> Daemon<'a> {
 
     /// Lines of the audit log go to the disk together, and not on the way of the command that they are about.
     fn plan_flush(&mut self) {
-        if self.store.waiting() == 0 {
-            self.flush_at = None;
-        } else if self.flush_at.is_none() {
-            self.flush_at = Some(Instant::now() + FLUSHED_WITHIN);
+        let waits = self.store.waiting() > 0;
+        if waits && !self.flushes {
+            self.flush_at.as_mut().reset(Instant::now() + FLUSHED_WITHIN);
         }
+        self.flushes = waits;
     }
 
     fn flush(&mut self) {
-        self.flush_at = None;
+        self.flushes = false;
         self.store.flush();
     }
 
@@ -416,14 +420,6 @@ impl<'a> Daemon<'a> {
             debug!(name, count, "messages");
         }
         info!("stopped");
-    }
-}
-
-/// Without a time, never.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
