@@ -9,6 +9,7 @@ mod board;
 mod button;
 mod display;
 mod outlet;
+mod radio;
 mod report;
 mod store;
 mod wifi;
