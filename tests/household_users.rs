@@ -265,3 +265,27 @@ fn a_backup_brings_the_keys_to_another_computer() {
     assert_eq!(with_stdin(&owner, &plug, &["backup", text(&other), "--secrets", "-"], passphrase).code, 2);
     assert_eq!(fs::read(&other).expect("read"), b"a photograph");
 }
+
+#[test]
+fn two_people_do_not_have_one_name_and_nobody_has_one_that_cannot_be_read() {
+    let (plug, owner) = Plug::claimed();
+    let ben = Person::new();
+    join(&ben, &plug, &invite(&owner, &plug, &["--name", "Ben", "--role", "operator"]));
+    let again = owner.sect_at(&plug, &["user", "add", "--name", "ben"]);
+    assert_eq!(again.code, 4, "{}{}", again.stdout, again.stderr);
+    assert!(again.stderr.contains("a user called ben already"), "{}", again.stderr);
+    assert!(again.stderr.contains("--for-me"), "{}", again.stderr);
+    let renamed = ben.sect_at(&plug, &["user", "rename", "Ben", "Ana"]);
+    assert_eq!(renamed.code, 4, "{}{}", renamed.stdout, renamed.stderr);
+    for name in ["Be\u{200b}n", "Ben ", "\u{202e}neB"] {
+        for arguments in [["user", "add", "--name", name], ["user", "rename", "Ben", name]] {
+            let refused = owner.sect_at(&plug, &arguments);
+            assert_eq!(refused.code, 2, "{name:?}: {}{}", refused.stdout, refused.stderr);
+            assert!(refused.stderr.contains("no invisible characters"), "{}", refused.stderr);
+        }
+    }
+    // Her own second computer has her name.
+    let second = Person::new();
+    join(&second, &plug, &invite(&owner, &plug, &["--for-me", "--yes"]));
+    assert_eq!(second.sect_at(&plug, &["on"]).code, 0);
+}

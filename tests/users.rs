@@ -37,8 +37,12 @@ async fn at_home_with(cloud: &Cloud) -> (Plug, Binding) {
 
 /// The text of an invitation for Ben.
 async fn invitation(owner: &mut Line) -> String {
-    let ben = UserAdd { name: "Ben".parse().expect("a name"), role: Role::Operator, ttl_s: None };
-    let said = owner.ask(&Operation::UserAdd(ben)).await;
+    invitation_for(owner, "Ben").await
+}
+
+async fn invitation_for(owner: &mut Line, name: &str) -> String {
+    let guest = UserAdd { name: name.parse().expect("a name"), role: Role::Operator, ttl_s: None };
+    let said = owner.ask(&Operation::UserAdd(guest)).await;
     assert_eq!(said.rc, Some(ReturnCode::Ok));
     said.result.expect("an invitation")["inv"].as_str().expect("text").to_owned()
 }
@@ -167,7 +171,7 @@ async fn a_photographed_qr_code_is_refused_and_the_owner_is_told() {
     assert!(matches!(Link::open(&guess, PATIENCE).await, Err(LinkError::KeyRefused)));
 
     // An open one does not outlive a restart either.
-    let second = invitation(&mut ana).await;
+    let second = invitation_for(&mut ana, "Cleo").await;
     plug.power_cut();
     plug.power_on();
     plug.wait_until_online();

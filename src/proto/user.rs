@@ -66,6 +66,9 @@ pub enum NameError {
     /// A control character, `"` or `\`.
     #[error("a name has no control characters, quotes or backslashes")]
     Character,
+    /// Something that is not seen.
+    #[error("a name has no invisible characters, and no spaces but single ones between words")]
+    Unseen,
     /// None of owner, supervisor, operator, viewer.
     #[error("a role is one of owner, supervisor, operator, viewer")]
     UnknownRole,
@@ -80,6 +83,46 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a person can read all of it: no characters that are not seen or turn the line round, no white space
+    /// but single spaces between words. A name from before this was asked may have some; a new one may not.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        let spaced = !self.0.starts_with(' ') && !self.0.ends_with(' ') && !self.0.contains("  ");
+        spaced && !self.0.chars().any(is_unseen)
+    }
+
+    /// Whether a person takes both for one name: case does not tell them apart. (Letters of two alphabets that
+    /// look alike do.)
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.0.to_lowercase() == other.0.to_lowercase()
+    }
+}
+
+/// A name that somebody gives now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewName(pub Name);
+
+impl FromStr for NewName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let name: Name = text.parse()?;
+        if name.is_readable() { Ok(Self(name)) } else { Err(NameError::Unseen) }
+    }
+}
+
+/// What takes no room, looks like a space, or changes how what stands beside it is shown (Unicode 16:
+/// Default_Ignorable_Code_Point, Bidi_Control, White_Space; the private and the surrogate planes show nothing
+/// that two people agree on).
+const fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{1680}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
+        | '\u{2800}' | '\u{3000}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{10ffff}')
 }
 
 impl fmt::Display for Name {
@@ -121,6 +164,35 @@ mod tests {
     #[test]
     fn roles_rise_from_viewer_to_owner() {
         assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Supervisor && Role::Supervisor < Role::Owner);
+    }
+
+    #[test]
+    fn names_that_look_like_another_are_not_readable() {
+        let name = |text: &str| text.parse::<Name>().expect("a name of earlier versions");
+        for text in ["Ana", "Ana's phone", "Küche", "Ana 2", "美咲", "Ελένη", "Ana-Lena"] {
+            assert!(name(text).is_readable(), "{text:?}");
+        }
+        for text in [
+            " ",
+            " Ana",
+            "Ana ",
+            "Ana  2",
+            "An\u{200b}a",
+            "Ana\u{200d}",
+            "\u{feff}Ana",
+            "A\u{ad}na",
+            "\u{202e}anA",
+            "Ana\u{a0}2",
+            "Ana\u{2003}2",
+            "\u{3164}",
+            "\u{2800}",
+            "Ana\u{fe0f}",
+            "Ana\u{e0041}",
+        ] {
+            assert!(!name(text).is_readable(), "{text:?}");
+        }
+        assert!(name("Ana").is_like(&name("aNA")) && name("KÜCHE").is_like(&name("küche")));
+        assert!(!name("Ana").is_like(&name("Anna")));
     }
 
     #[test]

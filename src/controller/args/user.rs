@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use crate::proto::operation::argument::Bounded;
-use crate::proto::user::{Name, Role};
+use crate::proto::user::{Name, NameError, NewName, Role};
 
 /// Under the help of `sect user`.
 pub(super) const USER_HELP: &str = "\
@@ -31,8 +31,8 @@ Examples:
   sect accept --image invitation.png --alias Lamp
   sect accept - --alias Lamp < invitation.txt
 
-Without --image and without `-` it asks for the text, and does not show it. The text is not taken as an
-argument: whoever holds it can become a user in your place, and everybody on this computer can read the
+Without --image and without `-` it asks for the text, and does not show it. The text is not taken as an \
+argument: whoever holds it can become a user in your place, and everybody on this computer can read the \
 command lines of others. This computer must be in the plug's home network.";
 
 /// What to do with the users of a plug.
@@ -71,14 +71,14 @@ Examples:
   sect user add --name Ana --png invitation.png
   sect user add --for-me
 
-Whoever scans the code, or types its text into `sect accept`, becomes that user: show it to nobody else.
+Whoever scans the code, or types its text into `sect accept`, becomes that user: show it to nobody else. \
 If it is used a second time, the owners are told.";
 
 /// Whom to invite, and how to show it.
 #[derive(Debug, Clone, Args)]
 pub struct Add {
     /// The new user's name, which the plug shows when he has switched it
-    #[arg(long, required_unless_present = "for_me")]
+    #[arg(long, required_unless_present = "for_me", value_parser = readable)]
     pub name: Option<Name>,
 
     /// What the new user may do: operator unless given
@@ -142,7 +142,7 @@ pub struct Rename {
     pub who: String,
 
     /// The new name
-    #[arg(value_name = "NEW")]
+    #[arg(value_name = "NEW", value_parser = readable)]
     pub name: Name,
 }
 
@@ -169,6 +169,11 @@ pub enum Source {
     Stdin,
     /// Something else, the invitation perhaps: it is not kept, nor shown in a message.
     Argument,
+}
+
+/// A name that others will read.
+pub(super) fn readable(text: &str) -> Result<Name, NameError> {
+    text.parse().map(|NewName(name)| name)
 }
 
 fn source(text: &str) -> Result<Source, Infallible> {

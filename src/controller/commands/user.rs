@@ -212,8 +212,20 @@ fn remember_name(bound: &mut Bound<'_>, name: &Name) -> Result<(), Failure> {
 
 /// Asks, and says what a refusal means where users are concerned.
 async fn ask(context: &Context<'_>, bound: &mut Bound<'_>, operation: Operation) -> Result<Answer, Failure> {
+    let named = match &operation {
+        Operation::UserAdd(a::UserAdd { name, .. }) | Operation::UserName(a::UserName { name, .. }) => {
+            Some(name.clone())
+        }
+        _ => None,
+    };
     let answer = bound.request(context, operation).await?;
     let alias = bound.entry.alias.as_str();
+    if let (ReturnCode::Conflict, Some(name)) = (answer.rc, named) {
+        return Err(Failure::new(Exit::Denied, format!("{alias} has a user called {name} already")).next(
+            "choose another name, so that everybody knows who switched; further computers of your own come in with \
+             `sect user add --for-me`",
+        ));
+    }
     Err(match answer.rc {
         ReturnCode::Forbidden => Failure::new(Exit::Denied, format!("only an owner of {alias} may do that"))
             .next("`sect user list` shows your role"),

@@ -211,7 +211,7 @@ impl HouseholdState {
         let invited = &self.invitations.0[place];
         let maker = self.household.controllers.iter().find(|one| one.cid == invited.maker);
         let is_welcome = invited.used.is_none()
-            && maker.is_some_and(|maker| maker.role == Role::Owner)
+            && maker.is_some_and(|maker| maker.role == Role::Owner && !self.is_taken(&controller.name, &maker.name))
             && self.household.controllers.len() < Household::MAX_CONTROLLERS;
         if !is_welcome {
             return self.end_run(core, session, Dropped::Run(Ending::Aborted));

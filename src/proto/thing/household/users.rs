@@ -15,7 +15,7 @@ use crate::proto::record::{ControllerRecord, Household};
 use crate::proto::thing::Core;
 use crate::proto::thing::registrar::Registrar;
 use crate::proto::time::Micros;
-use crate::proto::user::Role;
+use crate::proto::user::{Name, Role};
 
 /// Users on one page of a list: with the longest names they fit one answer.
 const PAGE: usize = 8;
@@ -30,8 +30,11 @@ impl HouseholdState {
         now: Micros,
         ports: &mut Ports<'_>,
     ) -> Result<Done, ReturnCode> {
-        if role == Role::Owner && ttl_s.is_some() {
+        if role == Role::Owner && ttl_s.is_some() || !name.is_readable() {
             return Err(ReturnCode::BadRequest);
+        }
+        if self.is_taken(&name, &self.household.controllers[asker.index].name) {
+            return Err(ReturnCode::Conflict);
         }
         let open = self.invitations.open();
         if open >= MAX_OPEN || self.household.controllers.len() + open >= Household::MAX_CONTROLLERS {
@@ -100,8 +103,16 @@ impl HouseholdState {
         ports: &mut Ports<'_>,
     ) -> Result<Done, ReturnCode> {
         self.may_touch(asker, &cid)?;
-        if self.find(&cid)?.name == name {
+        let old = &self.find(&cid)?.name;
+        if *old == name {
             return Ok(Done::default());
+        }
+        if !name.is_readable() {
+            return Err(ReturnCode::BadRequest);
+        }
+        // In other letters it is the same name.
+        if !old.is_like(&name) && self.is_taken(&name, &self.household.controllers[asker.index].name) {
+            return Err(ReturnCode::Conflict);
         }
         let staged = self.persist(registrar, ports, |household| {
             household.controllers.iter_mut().filter(|one| one.cid == cid).for_each(|one| one.name = name.clone());
@@ -125,6 +136,12 @@ impl HouseholdState {
             household.controllers.retain(|one| one.cid != cid);
         })?;
         Ok(Done { after: vec![After::Adopt(Box::new(staged)), After::Left(cid)], ..Done::default() })
+    }
+
+    /// Whether somebody has this name: "switched by Ben" is to mean one person. `own` is whose wish it is: his
+    /// other computers may have his name.
+    pub(super) fn is_taken(&self, name: &Name, own: &Name) -> bool {
+        !name.is_like(own) && self.household.controllers.iter().any(|one| one.name.is_like(name))
     }
 
     fn find(&self, cid: &Cid) -> Result<&ControllerRecord, ReturnCode> {

@@ -515,3 +515,18 @@ impl Hand {
         users["items"].as_array().expect("a list").iter().map(item).collect()
     }
 }
+
+#[test]
+fn of_two_invitations_to_one_name_the_second_comes_to_nothing() {
+    let people = [record(7, "Ana", Role::Owner)];
+    let mut bench = Bench::at_home(people.to_vec());
+    let mut ana = Hand::of(&bench, &people[0]);
+    let first = ana.invites(&mut bench, "Dan", Role::Operator, None);
+    let second = ana.invites(&mut bench, "DAN", Role::Operator, None);
+    join(&mut bench, GUEST, &first);
+    let (mut run, _) = told(&mut bench, THIEF, &second);
+    let commit = run.commit();
+    let aborted = Verdict::Dropped(Dropped::Run(Ending::Aborted));
+    assert_eq!(bench.publish(THIEF, PAIR_C2T, &commit), aborted);
+    assert_eq!(bench.household().controllers.len(), 2);
+}

@@ -359,3 +359,25 @@ fn without_a_limited_user_there_is_no_timer() {
     let (bench, _) = household();
     assert_eq!(bench.thing.poll_timeout(), None);
 }
+
+fn said(name: &str) -> Operation {
+    super::invitation::user_add(name, Role::Operator, None)
+}
+
+#[test]
+fn nobody_comes_in_under_a_name_that_another_has_or_that_cannot_be_read() {
+    let (mut bench, [mut ana, mut cleo, mut bo]) = household();
+    for (name, rc) in [("Bo", 6), ("BO", 6), ("Cleo", 6), ("B\u{200b}o", 3), ("Bo ", 3), ("\u{202e}oB", 3)] {
+        assert_eq!(ana.asks(&mut bench, &said(name)).0, rc, "{name:?}");
+    }
+    // Further computers of hers, and somebody new.
+    for name in ["Ana", "Bo 2"] {
+        assert_eq!(ana.asks(&mut bench, &said(name)).0, 0, "{name}");
+    }
+    assert_eq!(bo.asks(&mut bench, &rename(bo.record.cid, "Ana")).0, 6);
+    assert_eq!(bo.asks(&mut bench, &rename(bo.record.cid, "A\u{ad}na")).0, 3);
+    assert_eq!(cleo.asks(&mut bench, &rename(bo.record.cid, "Ana")).0, 6);
+    assert!(bench.vault.saves.is_empty(), "nothing was written");
+    // His own name in other letters is his.
+    assert_eq!(bo.asks(&mut bench, &rename(bo.record.cid, "BO")).0, 0);
+}
