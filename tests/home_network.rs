@@ -179,3 +179,21 @@ fn what_maintenance_shows_claims_nothing_and_goes_with_the_power() {
         plug.wait_until_online();
     }
 }
+
+#[test]
+fn who_is_no_owner_is_told_in_maintenance_that_it_takes_owners_alone() {
+    let (plug, ana) = claimed();
+    let invited = ana.json_at(&plug, &["user", "add", "--name", "Ben", "--role", "supervisor"]);
+    let ben = Person::new();
+    let invitation = invited["invitation"].as_str().expect("the text");
+    let mut accept = ben.command();
+    accept.args(["--address", &plug.home().to_string(), "accept", "-", "--alias", "Lamp"]);
+    let mut child = accept.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), invitation.as_bytes()).expect("written");
+    assert!(child.wait().expect("its own child").success());
+    plug.press("long");
+    let refused = correct(&ben, &plug, HOME_PASSPHRASE);
+    assert_eq!(refused.code, 6, "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("does not take your keys in its own network"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("its owners alone"), "{}", refused.stderr);
+}

@@ -539,8 +539,10 @@ pub fn confirm(place: &Locked<'_>, entry: &mut Entry) -> Result<(), KeyringError
 pub fn accepted(alias: &str, answer: Answer) -> Result<Answer, Failure> {
     let failure = match answer.rc {
         ReturnCode::Ok => return Ok(answer),
-        ReturnCode::Forbidden => Failure::new(Exit::Denied, format!("{alias} does not let you do that"))
-            .next("its owner can give you another role"),
+        ReturnCode::Forbidden => Failure::new(Exit::Denied, format!("{alias} does not let you do that")).next(
+            "its owner can give you another role; in its own network, after a long press, it takes another home \
+                   network and nothing else",
+        ),
         ReturnCode::Stale => {
             Failure::new(Exit::Timeout, format!("{alias} got the command too late and did not run it"))
                 .next("try again")

@@ -18,6 +18,7 @@ use crate::controller::reach::{Search, Ways};
 use crate::controller::secrets::{Prompt, Secrets};
 use crate::controller::session::{Answer, Session, confirm};
 use crate::proto::operation::{Operation, argument, result};
+use crate::proto::user::Name;
 use crate::proto::wifi::{HomeNetwork, Ssid};
 
 /// How long a plug may take to be heard of again: it tries the network for 60 s, and may have to come
@@ -89,7 +90,10 @@ async fn set(context: &Context<'_>, wanted: &WifiSet) -> Result<(), Failure> {
     };
     let network = network(context, wanted, secrets)?;
     let Bound { place, entry, session, .. } = {
-        let mut bound = Bound::open(&keyring, entry, &here).await?;
+        let alias = entry.alias.clone();
+        let mut bound = Bound::open(&keyring, entry, &here).await.map_err(|failure| {
+            if wanted.maintenance && failure.exit == Exit::Crypto { not_there(&alias) } else { failure }
+        })?;
         let HomeNetwork { ssid, psk: key } = network.clone();
         match bound.ask(context, Operation::WifiSet(argument::WifiSet { ssid, key })).await {
             Ok(_) => {}
@@ -107,6 +111,14 @@ async fn set(context: &Context<'_>, wanted: &WifiSet) -> Result<(), Failure> {
         network.ssid
     ));
     hear(context, wanted, &keyring, entry, &network.ssid).await
+}
+
+/// The code opened the network, and the plug does not know the keys there.
+fn not_there(alias: &Name) -> Failure {
+    Failure::new(Exit::Crypto, format!("{alias} does not take your keys in its own network")).next(
+        "there it takes those of its owners alone: if you are none, ask one. If you are, is this the network of another \
+         plug?",
+    )
 }
 
 /// Joins the plug's own network, where it takes its owners' keys.
