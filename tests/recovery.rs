@@ -110,3 +110,43 @@ fn an_owner_draws_a_new_code_and_the_old_one_is_void() {
     let recovered = recover(&Person::new(), &plug, &newest, &folder.path().join("third.txt"));
     assert_eq!(recovered.code, 0, "{}{}", recovered.stdout, recovered.stderr);
 }
+
+/// Somebody whom the owner has invited as an operator.
+fn guest(plug: &Plug, owner: &Person, name: &str) -> Person {
+    let invited = owner.json_at(plug, &["user", "add", "--name", name, "--role", "operator"]);
+    let (guest, home) = (Person::new(), plug.home().to_string());
+    let invitation = invited["invitation"].as_str().expect("the text");
+    let accepted = sect(&guest, &["--address", &home, "accept", "-", "--alias", "Lamp"], invitation);
+    assert_eq!(accepted.code, 0, "{}{}", accepted.stdout, accepted.stderr);
+    guest
+}
+
+#[test]
+fn who_may_not_set_a_recovery_code_is_shown_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut plug, ana, _) = claimed(folder.path());
+    let (ben, file) = (guest(&plug, &ana, "Ben"), folder.path().join("bens.txt"));
+    let refused = ben.sect_at(&plug, &["recovery-code", "--recovery-file", text(&file)]);
+    assert_eq!(refused.code, 4, "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("only an owner"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("recovery code is in") && !file.exists(), "{}", refused.stderr);
+    plug.power_cut();
+    let away = ana.sect_at(&plug, &["recovery-code", "--recovery-file", text(&file)]);
+    assert!(matches!(away.code, 3 | 5), "{}{}", away.stdout, away.stderr);
+    assert!(!away.stderr.contains("recovery code is in") && !file.exists(), "{}", away.stderr);
+}
+
+#[test]
+fn who_stayed_after_a_recovery_is_named_with_the_way_to_remove_him() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plug, ana, file) = claimed(folder.path());
+    let (ben, paper) = (guest(&plug, &ana, "Ben"), fs::read_to_string(&file).expect("the code"));
+    plug.press("long");
+    let (new_phone, next) = (Person::new(), folder.path().join("next.txt"));
+    let recovered = recover(&new_phone, &plug, &paper, &next);
+    assert_eq!(recovered.code, 0, "{}{}", recovered.stdout, recovered.stderr);
+    assert!(recovered.stderr.contains("stayed a user of Lamp: Ben (operator)."), "{}", recovered.stderr);
+    assert!(recovered.stderr.contains("`sect user remove NAME`"), "{}", recovered.stderr);
+    assert_eq!(ben.sect_at(&plug, &["on"]).code, 0, "he has");
+    assert_eq!(new_phone.sect_at(&plug, &["user", "remove", "Ben", "--yes"]).code, 0);
+}

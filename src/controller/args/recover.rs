@@ -10,13 +10,13 @@ use crate::proto::wifi::Ssid;
 pub(super) const HELP: &str = "\
 Examples:
   sect recover
-  sect recover --ssid SecT-7K3Q --name Anna --alias Kitchen --secrets codes.txt --recovery-file new.txt
+  sect recover --ssid SecT-7K3Q --name Anna --secrets codes.txt --recovery-file new.txt
   sect recover --remove-everybody
 
-For an owner who has lost every phone and computer that the plug knew. Needs all three: the plug's
-button, held for 10 s; what its display shows then; the recovery code on paper. Join the plug's network
-with the code on its display as the password. All earlier owners are removed; other users stay, unless
---remove-everybody is given. The plug stays in its home network, unless --home-ssid names another one.
+For an owner who has lost every phone and computer that the plug knew. Needs all three: the plug's \
+button, held for 10 s; what its display shows then; the recovery code on paper. Join the plug's network \
+with the code on its display as the password. All earlier owners are removed; other users stay, unless \
+--remove-everybody is given. The plug stays in its home network, unless --home-ssid names another one. \
 A new recovery code replaces the one that was used. The secrets may stand in a file as the lines
 
   passcode=THE CODE ON THE DISPLAY
@@ -37,7 +37,7 @@ pub struct Recover {
     pub ssid: Option<Ssid>,
 
     /// Your name, which the plug shows when you have switched it
-    #[arg(long)]
+    #[arg(long, value_parser = super::user::readable)]
     pub name: Option<Name>,
 
     /// Your name for the plug

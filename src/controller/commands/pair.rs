@@ -20,7 +20,7 @@ use crate::controller::session::within;
 use crate::proto::keys::PairingCode;
 use crate::proto::pairing::controller::{PairingError, Run};
 use crate::proto::passcode::Passcode;
-use crate::proto::user::Name;
+use crate::proto::user::{Name, NewName};
 use crate::proto::wifi::{HomeNetwork, Ssid};
 
 /// How long a plug may take to appear at home: it has 60 s to join, then it announces itself.
@@ -116,7 +116,9 @@ async fn claim(
             .warning("the plug did not confirm the last step; it may be ready all the same, so it is looked for");
     }
     let (home_address, simulated) = (wanted.home_address.clone(), wanted.simulated_radio.is_some());
-    Homecoming { home_address, simulated, started, confirmed }.wait(context, keyring, entry).await
+    let bound = Homecoming { home_address, simulated, started, confirmed }.wait(context, keyring, entry).await?;
+    bound.session.close().await;
+    Ok(())
 }
 
 /// A pairing that came to nothing leaves a recovery code that recovers nothing.
@@ -155,7 +157,7 @@ fn plan(context: &Context<'_>, wanted: &Pair, taken: &[Name]) -> Result<Plan, Fa
     };
     let name = match &wanted.name {
         Some(name) => name.clone(),
-        None => prompt.ask("Your name, which the plug will show:", "--name")?,
+        None => prompt.ask::<NewName>("Your name, which the plug will show:", "--name")?.0,
     };
     let alias = loop {
         let alias = match &wanted.alias {
@@ -190,7 +192,12 @@ pub(super) struct Homecoming {
 
 impl Homecoming {
     /// Waits for the plug at home and asks its `status` with the new keys.
-    pub(super) async fn wait(self, context: &Context<'_>, keyring: &Keyring, entry: Entry) -> Result<(), Failure> {
+    pub(super) async fn wait<'k>(
+        self,
+        context: &Context<'_>,
+        keyring: &'k Keyring,
+        entry: Entry,
+    ) -> Result<Bound<'k>, Failure> {
         if !self.simulated {
             context.printer.progress("Let this computer join your home network again, if it does not by itself.");
         }
@@ -219,8 +226,7 @@ impl Homecoming {
         context.printer.result(&paired, || {
             format!("{}\nPaired and at home after {took_s} s. Try: sect on", sentence(&bound.entry, &answer))
         });
-        bound.session.close().await;
-        Ok(())
+        Ok(bound)
     }
 }
 

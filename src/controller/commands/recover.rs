@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::Context;
 use super::bind::{Ended, drive};
+use super::bound::Bound;
 use super::nearby::{self, Nearby, of_link};
 use super::pair::{Homecoming, failed, stopped};
 use super::paper::Paper;
+use super::user::users;
 use crate::controller::args::{Recover, RecoveryCode as NewCode};
 use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
@@ -20,7 +22,7 @@ use crate::proto::operation::{Operation, argument};
 use crate::proto::pairing::controller::{Recovering, Run};
 use crate::proto::passcode::Passcode;
 use crate::proto::recovery::RecoveryCode;
-use crate::proto::user::Name;
+use crate::proto::user::{Name, NewName, Role};
 use crate::proto::wifi::{HomeNetwork, Ssid};
 
 /// All that a recovery needs.
@@ -103,7 +105,12 @@ async fn recover(
         started,
         confirmed,
     };
-    home.wait(context, keyring, entry).await
+    let mut bound = home.wait(context, keyring, entry).await?;
+    if !wanted.remove_everybody && tell_who_stayed(context, &mut bound).await.is_err() {
+        context.printer.progress("Who was no owner has stayed a user: `sect user list` shows them.");
+    }
+    bound.session.close().await;
+    Ok(())
 }
 
 /// Asks for what was not given.
@@ -137,7 +144,7 @@ fn plan(context: &Context<'_>, wanted: &Recover) -> Result<Plan, Failure> {
     };
     let name = match &wanted.name {
         Some(name) => name.clone(),
-        None => prompt.ask("Your name, which the plug will show:", "--name")?,
+        None => prompt.ask::<NewName>("Your name, which the plug will show:", "--name")?.0,
     };
     let alias = match &wanted.alias {
         Some(alias) => alias.clone(),
@@ -146,13 +153,53 @@ fn plan(context: &Context<'_>, wanted: &Recover) -> Result<Plan, Failure> {
     Ok(Plan { ssid, passcode, code, network, name, alias })
 }
 
+/// Only owners have a recovery code.
+async fn expect_owner(context: &Context<'_>, bound: &mut Bound<'_>) -> Result<(), Failure> {
+    let own = bound.entry.binding.cid;
+    if users(context, bound).await?.iter().any(|user| user.cid == own && user.role == Role::Owner) {
+        return Ok(());
+    }
+    let alias = &bound.entry.alias;
+    Err(Failure::new(Exit::Denied, format!("only an owner of {alias} may do that"))
+        .next("`sect user list` shows your role"))
+}
+
+/// Who was kept: whoever found the phone may have been among them.
+async fn tell_who_stayed(context: &Context<'_>, bound: &mut Bound<'_>) -> Result<(), Failure> {
+    let own = bound.entry.binding.cid;
+    let all = users(context, bound).await?;
+    let others: Vec<String> =
+        all.iter().filter(|user| user.cid != own).map(|user| format!("{} ({})", user.name, user.role)).collect();
+    let alias = &bound.entry.alias;
+    context.printer.progress(&match &others[..] {
+        [] => format!("{alias} has no other users."),
+        _ => format!(
+            "Who was no owner has stayed a user of {alias}: {}. Remove whom you do not want with `sect user remove NAME`.",
+            others.join(", ")
+        ),
+    });
+    Ok(())
+}
+
 /// Replaces the recovery code, for an owner who has lost the paper, or whose paper somebody has seen.
 pub(super) async fn new_code(context: &Context<'_>, wanted: &NewCode) -> Result<(), Failure> {
     let keyring = context.keyring()?;
+    // A code that nobody may set, or that no plug takes, is not worth writing down.
     let mut bound = context.bound(&keyring).await?;
+    expect_owner(context, &mut bound).await?;
+    bound.session.close().await;
+    drop(bound.place);
     let paper = Paper::hand_over(context, wanted.recovery_file.as_deref())?.ok_or_else(|| {
         Failure::new(Exit::Usage, "--recovery-file is missing, and nobody is there to write the code down")
     })?;
+    // Writing takes its time, and no connection waits for a pencil.
+    let mut bound = match context.bound(&keyring).await {
+        Ok(bound) => bound,
+        Err(failure) => {
+            paper.discard(context);
+            return Err(failure);
+        }
+    };
     let rec = paper.code.key(&bound.entry.binding.thing).spki();
     match bound.ask(context, Operation::RecoverySet(argument::RecoverySet { rec })).await {
         Ok(_) => {}
