@@ -11,12 +11,12 @@ Examples:
   sect backup sect.backup --device Kitchen
   sect backup - --secrets passphrase.txt > sect.backup
 
-Writes your keys, encrypted under a passphrase that it asks for twice. All plugs of your keyring, or the one
+Writes your keys, encrypted under a passphrase that it asks for twice. All plugs of your keyring, or the one \
 that --device names. With --secrets the passphrase is read from a file (`-` for standard input), as the line
 
   passphrase=AT LEAST 8 CHARACTERS
 
-The backup holds the keys of today. `sect` and the plug renew them every seven days of use, and then it opens
+The backup holds the keys of today. `sect` and the plug renew them every seven days of use, and then it opens \
 that plug no more. For a lost phone or computer, a second one of yours (`sect user add --for-me`) helps longer.";
 
 /// Under the help of `sect restore`.
@@ -26,7 +26,7 @@ Examples:
   sect restore sect.backup --device Kitchen
   sect restore - --secrets passphrase.txt < sect.backup
 
-What the keyring has already stays where it is newer. Use either the restored keys or the original ones, never
+What the keyring has already stays where it is newer. Use either the restored keys or the original ones, never \
 both: the plug takes the two for one, and each would lock the other out.";
 
 /// Where to write the backup.

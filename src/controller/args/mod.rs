@@ -63,7 +63,7 @@ Environment:
   SECT_LOG          what is logged to stderr, for example sect=debug
   NO_COLOR          no colours
   XDG_DATA_HOME     the keyring is in its folder sect, else in ~/.local/share/sect
-  XDG_CACHE_HOME    where plugs were last is in its folder sect, else in ~/.cache/sect; may be deleted";
+  XDG_CACHE_HOME    where plugs were last: its folder sect, else ~/.cache/sect; may be deleted";
 
 /// What applies to every command.
 #[derive(Debug, Clone, Args)]
@@ -111,7 +111,7 @@ Examples:
   sect discover
   sect discover --interface wlan0 --timeout 10
 
-A plug announces no name of its own. One that is yours is recognised by its key. It looks for 3 seconds, or until
+A plug announces no name of its own. One that is yours is recognised by its key. It looks for 3 seconds, or until \
 all of yours are found and no other has answered for a while; with --timeout, for as long as that.")]
     Discover,
 
@@ -178,7 +178,7 @@ Examples:
   sect rekey
   sect rekey --device Kitchen --json
 
-`sect` does this by itself after a command, once a week. What was said under earlier keys cannot be
+`sect` does this by itself after a command, once a week. What was said under earlier keys cannot be \
 read with the new ones, and whoever copied the earlier ones is locked out.")]
     Rekey,
 
@@ -220,7 +220,7 @@ Examples:
   sect unpair --device Kitchen
   sect unpair --device Kitchen --yes
 
-For its owners. Asks for the plug's name. The plug answers, tells its cloud servers, and forgets its
+For its owners. Asks for the plug's name. The plug answers, tells its cloud servers, and forgets its \
 users, keys, schedules and history; a power cut meanwhile only delays that. Then it shows a code again.")]
     Unpair(Unpair),
 
@@ -230,7 +230,7 @@ Examples:
   sect forget --device Kitchen
   sect forget --device Kitchen --yes
 
-The plug keeps you as its owner, and without your keys nobody can reach it any more.
+The plug keeps you as its owner, and without your keys nobody can reach it any more. \
 Forget it only when it is broken, gone, or was claimed anew.")]
     Forget(Forget),
 
@@ -265,7 +265,7 @@ Examples:
   sect status --device Kitchen --json
   sect status --remote
 
-A plug that has a cloud server is asked by both ways; each is shown with its time, or with
+A plug that has a cloud server is asked by both ways; each is shown with its time, or with \
 the reason why no answer came by it.";
 
 const DOCTOR_HELP: &str = "\
@@ -273,7 +273,7 @@ Examples:
   sect doctor
   sect doctor --device Kitchen --json
 
-Checks the keyring, the home network, the plug there, and each of its cloud servers step by step.
+Checks the keyring, the home network, the plug there, and each of its cloud servers step by step. \
 Ends with the exit code of the first step that failed; nothing is switched.";
 
 const SWITCH_HELP: &str = "\
@@ -290,8 +290,8 @@ Examples:
   sect pair --ssid SecT-7K3Q --home-ssid Home --name Anna --alias Kitchen --secrets codes.txt
   sect pair --secrets - --ssid SecT-7K3Q --home-ssid Home --name Anna --alias Kitchen < codes.txt
 
-The plug shows the name of its own Wi-Fi network and a code. Join that network with the code as its
-password, then run `sect pair`: it asks for what it was not told. The secrets are never flags; they
+The plug shows the name of its own Wi-Fi network and a code. Join that network with the code as its \
+password, then run `sect pair`: it asks for what it was not told. The secrets are never flags; they \
 are typed, or stand in a file (`-` for standard input) as the lines
 
   passcode=THE CODE ON THE DISPLAY
@@ -309,7 +309,7 @@ pub struct Pair {
     pub home_ssid: Option<Ssid>,
 
     /// Your name, which the plug shows when you have switched it
-    #[arg(long)]
+    #[arg(long, value_parser = user::readable)]
     pub name: Option<Name>,
 
     /// Your name for the plug
@@ -438,6 +438,26 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:"), "{} has none", command.get_name());
+        }
+    }
+
+    /// Every command, however deep.
+    fn all(command: &clap::Command) -> Vec<clap::Command> {
+        command.get_subcommands().flat_map(all).chain([command.clone()]).collect()
+    }
+
+    #[test]
+    fn no_paragraph_of_a_help_is_broken_twice() {
+        for command in all(&Cli::command()) {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for text in texts.into_iter().flatten().map(ToString::to_string) {
+                let lines: Vec<&str> = text.lines().collect();
+                assert!(lines.iter().all(|line| !line.starts_with("  ") || line.chars().count() <= 100), "{text}");
+                // What is no example is one line, which clap breaks where the terminal ends.
+                let prose = |line: &str| !line.is_empty() && !line.starts_with("  ") && !line.ends_with(':');
+                let broken = lines.windows(2).find(|pair| prose(pair[0]) && prose(pair[1]));
+                assert_eq!(broken, None, "{}", command.get_name());
+            }
         }
     }
 

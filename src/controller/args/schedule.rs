@@ -11,10 +11,10 @@ Examples:
   sect schedule list
   sect schedule remove 3
 
-A schedule switches each week on its days at the plug's local time. In the night in which clocks are set
+A schedule switches each week on its days at the plug's local time. In the night in which clocks are set \
 forward it runs when the missing hour is over, and in the one in which they are set back it runs once.
 
-Without the time of day no schedule runs. A plug that finds a time server knows it; any other is told by
+Without the time of day no schedule runs. A plug that finds a time server knows it; any other is told by \
 an owner's `sect schedule`, which also tells it this computer's time zone if it has none.";
 
 /// What can be done about schedules.

@@ -10,8 +10,8 @@ Examples:
   sect power-on off
   sect power-on last --device Kitchen
 
-After a power cut the plug is off, on, or as it was. A plug that nobody has told anything stays off: nothing
-gets hot that nobody has switched on. `last` knows what was so for 2 seconds before the power went. A restart
+After a power cut the plug is off, on, or as it was. A plug that nobody has told anything stays off: nothing \
+gets hot that nobody has switched on. `last` knows what was so for 2 seconds before the power went. A restart \
 of the plug's software switches nothing.";
 
 pub(super) const NAME_HELP: &str = "\
@@ -19,7 +19,7 @@ Examples:
   sect name \"Kitchen lamp\"
   sect name Heater --device Kitchen
 
-The plug's own name is on its display and the same for all its users; only an owner gives it another one.
+The plug's own name is on its display and the same for all its users; only an owner gives it another one. \
 Your own name for it, as in --device, is another matter: `sect pair --alias` gave it.";
 
 pub(super) const HISTORY_HELP: &str = "\
@@ -28,8 +28,8 @@ Examples:
   sect history --user Ben --limit 200
   sect history --json | jq -r .[].what
 
-What was switched and changed, by whom, newest first; for owners and supervisors. The plug keeps the last 1000
-lines of each user, writes them down within a minute, and loses the last minute in a power cut. Where it did
+What was switched and changed, by whom, newest first; for owners and supervisors. The plug keeps the last 1000 \
+lines of each user, writes them down within a minute, and loses the last minute in a power cut. Where it did \
 not know the time of day, the time since its start stands there.";
 
 /// What the plug does when power is back.

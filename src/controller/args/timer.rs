@@ -13,9 +13,9 @@ Examples:
   sect timer show
   sect timer clear
 
-The plug counts down by itself: it needs neither the time of day, nor this computer, nor a network. There
-is one countdown; a new one replaces it. It ends early when the plug gets the wanted state anyway, by
-whomever: what you switch off and on again by hand is not switched off by an older countdown. A restart of
+The plug counts down by itself: it needs neither the time of day, nor this computer, nor a network. There \
+is one countdown; a new one replaces it. It ends early when the plug gets the wanted state anyway, by \
+whomever: what you switch off and on again by hand is not switched off by an older countdown. A restart of \
 the plug forgets it, and after a power cut `sect power-on` decides.";
 
 /// What can be done about the countdown.

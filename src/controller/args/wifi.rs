@@ -13,11 +13,11 @@ Examples:
   sect wifi set --home-ssid NewHome --secrets codes.txt
   sect wifi set --maintenance
 
-The plug answers, tries the other network for up to 60 s, and keeps it or comes back to the old one.
+The plug answers, tries the other network for up to 60 s, and keeps it or comes back to the old one. \
 Nothing is lost by a mistyped password, or by a power cut meanwhile.
 
-A plug that is in no network is reached nearby: hold its button for 10 s. Its display shows the name of
-its own network, with an M before the time left, and a code. Join that network with the code as its
+A plug that is in no network is reached nearby: hold its button for 10 s. Its display shows the name of \
+its own network, with an M before the time left, and a code. Join that network with the code as its \
 password and give --maintenance. Its owners' keys are needed all the same.";
 
 /// What can be done about the home network.
