@@ -389,10 +389,15 @@ impl Hunt {
                         format!("{alias} is not on this network; {n} other plugs are, or it does not know you any more")
                     }
                 };
-                Failure::new(Exit::NotFound, message).next(if entry.binding.confirmed {
-                    "is it plugged in, and is this computer on the same network? If so, try --address"
-                } else {
-                    "its pairing was never confirmed: if its display shows a code, pair it again"
+                Failure::new(Exit::NotFound, message).next(match (entry.binding.confirmed, refusals) {
+                    (false, _) => "its pairing was never confirmed: if its display shows a code, pair it again",
+                    (true, 0) => "is it plugged in, and is this computer on the same network? If so, try --address",
+                    // A plug says nothing to those it does not know, so nobody can tell the two apart from here.
+                    (true, _) => {
+                        "does its display show its name? Then it has removed you, or your keys were renewed on another \
+                         computer: ask an owner to invite you again. If not, it is away: is it plugged in, and on this \
+                         network?"
+                    }
                 })
             }
         }
@@ -467,6 +472,28 @@ fn of_link(alias: &str, address: SocketAddr, error: &LinkError) -> Failure {
 mod tests {
     use super::*;
     use crate::controller::keyring::testing::entry;
+
+    #[tokio::test]
+    async fn a_plug_that_is_away_and_one_that_has_removed_you_are_both_named_where_they_look_the_same() {
+        let mut lamp = entry("Lamp", 1);
+        lamp.binding.confirmed = true;
+        let search = Search {
+            address: None,
+            interface: None,
+            addresses: Addresses::at("/nonexistent/addresses.json".into()),
+            patience: Duration::from_secs(10),
+            insist: false,
+            ways: Ways::Local,
+        };
+        let mut hunt = Hunt::new(&lamp.binding.thing, keys_of(&lamp.binding), search.patience);
+        let next = hunt.failure(&lamp, &search).next.expect("a next step");
+        assert!(next.starts_with("is it plugged in") && !next.contains("removed"), "{next}");
+        hunt.failures.push(("192.168.1.7:8883".parse().expect("an address"), LinkError::KeyRefused));
+        let failure = hunt.failure(&lamp, &search);
+        assert_eq!(failure.exit, Exit::NotFound);
+        let next = failure.next.expect("a next step");
+        assert!(next.contains("removed you") && next.contains("it is away"), "{next}");
+    }
 
     #[tokio::test]
     async fn an_address_is_read_with_and_without_its_port() {
