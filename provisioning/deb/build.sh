@@ -1,7 +1,8 @@
 #!/bin/bash
-# Makes the Debian package of sectd, on any Debian 12 or later on amd64.
+# Makes a Debian package of sectd or of sect, on any Debian 12 or later on amd64.
 #
-#   provisioning/deb/build.sh [armhf|amd64] [FOLDER]     puts sectd_VERSION_ARCH.deb into FOLDER, target/debian if not given
+#   provisioning/deb/build.sh [armhf|amd64] [FOLDER] [sect]     puts sectd_VERSION_ARCH.deb into FOLDER, target/debian if
+#                                                               not given; or sect_VERSION_amd64.deb, the owner's part
 #
 # armhf is for Raspberry Pi OS on every Raspberry Pi, the Zero included: static, ARMv6 (provisioning/armv6/build.sh).
 # amd64 is the same package for this machine: for tests, and for other boards.
@@ -11,6 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 architecture=${1:-armhf}
 out=${2:-target/debian}
+program=${3:-sectd}
 cache=${SECT_DEB_CACHE:-$HOME/.cache/sect-deb}
 stage=target/deb
 cargo_deb=3.6.2
@@ -44,32 +46,37 @@ rm -rf $stage
 mkdir -p $stage "$out"
 read -r openssl manifest < <(source_of openssl-src)
 parts=("OpenSSL=${openssl#*+}=Apache-2.0=$(dirname "$manifest")/openssl/LICENSE.txt")
-case $architecture in
-armhf)
+case $program-$architecture in
+sectd-armhf)
     triple=arm-unknown-linux-musleabihf
     provisioning/armv6/build.sh $stage
     musl=$(find "${SECT_ARMV6_CACHE:-$HOME/.cache/sect-armv6}/venv/lib" -path '*/site-packages/ziglang/lib/libc/musl/COPYRIGHT')
     parts+=("musl=zig=MIT=$musl")
     ;;
-amd64)
+sectd-amd64 | sect-amd64)
     triple=x86_64-unknown-linux-gnu
-    cargo build --locked --release --bin sectd
-    strip --strip-all -o $stage/sectd "${CARGO_TARGET_DIR:-target}/release/sectd"
+    cargo build --locked --release --bin "$program"
+    strip --strip-all -o "$stage/$program" "${CARGO_TARGET_DIR:-target}/release/$program"
     ;;
 *)
-    say "not an architecture: $architecture; armhf or amd64"
+    say "no package of $program for $architecture: sectd for armhf or amd64, sect for amd64"
     exit 2
     ;;
 esac
-if grep -q SECT_CRASH_AT $stage/sectd; then say "this sectd can be told to crash: it is a test's"; exit 1; fi
-python3 provisioning/deb/licences.py $triple $stage "${parts[@]}"
+if grep -q SECT_CRASH_AT "$stage/$program"; then say "this $program can be told to crash: it is a test's"; exit 1; fi
+if [ "$program" = sect ]; then
+    mkdir $stage/man
+    $stage/sect man $stage/man >/dev/null
+    for shell in bash zsh fish; do $stage/sect completions $shell >$stage/sect.$shell; done
+fi
+python3 provisioning/deb/licences.py "$program" $triple $stage "${parts[@]}"
 # One time for all files: the last entry of the changelog's.
-SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p' provisioning/deb/sectd/changelog | head -1)" +%s)
+SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p' "provisioning/deb/$program/changelog" | head -1)" +%s)
 export SOURCE_DATE_EPOCH
 gzip -9n $stage/licences.txt
 gzip -9nc CHANGELOG.md >$stage/changelog.gz
 
 version=()
 [ -z "${SECT_DEB_VERSION:-}" ] || version=(--deb-version "$SECT_DEB_VERSION")
-"$cache/bin/cargo-deb" --quiet --no-build --no-strip --target $triple --variant "sectd-$architecture" \
+"$cache/bin/cargo-deb" --quiet --no-build --no-strip --target $triple --variant "$program-$architecture" \
     "${version[@]}" --output "$out/"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Whose work is in the sectd of a package: writes its `copyright` (DEP-5) and the licence texts of all its parts.
+"""Whose work is in the program of a package: writes its `copyright` (DEP-5) and the licence texts of all its parts.
 
-    licences.py TRIPLE OUT [PART=VERSION=FILE ...]
+    licences.py PROGRAM TRIPLE OUT [PART=VERSION=LICENCE=FILE ...]
 
 Cargo says which crates are linked; a part that is no crate (OpenSSL, musl) is named with its licence file.
 """
@@ -15,15 +15,17 @@ from pathlib import Path
 DEBIAN_NAMES = {"MIT": "Expat"}
 ON_DISK = {"Apache-2.0": "Apache-2.0", "MPL-2.0": "MPL-2.0", "CC0-1.0": "CC0-1.0"}
 NOTICES = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE", "AUTHORS")
+# The feature of each program.
+FEATURES = {"sectd": "thing", "sect": "controller"}
 # Public domain, so that there is no licence file: https://www.sqlite.org/copyright.html
 SQLITE = "libsqlite3-sys"
 
 
-def linked(triple):
-    """The crates of `sectd`, as (name, version); what runs at build time alone is not in it."""
+def linked(program, triple):
+    """The crates of a program, as (name, version); what runs at build time alone is not in it."""
     tree = subprocess.run(
-        ["cargo", "tree", "--locked", "--edges", "normal,no-proc-macro", "--no-default-features", "--features", "thing",
-         "--target", triple, "--prefix", "none", "--format", "{p}"],
+        ["cargo", "tree", "--locked", "--edges", "normal,no-proc-macro", "--no-default-features", "--features",
+         FEATURES[program], "--target", triple, "--prefix", "none", "--format", "{p}"],
         check=True, capture_output=True, text=True).stdout
     crates = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
     return sorted((name, version.removeprefix("v")) for name, version in crates if name != "sect")
@@ -54,14 +56,15 @@ def indented(text):
 
 
 def main():
-    triple, out, *parts = sys.argv[1:]
+    program, triple, out, *parts = sys.argv[1:]
     out, known = Path(out), metadata()
+    elsewhere = f" The text stands with each part that has it, in /usr/share/doc/{program}/licences.txt.gz."
     own = Path("LICENSE-MIT").read_text()
     paragraphs = [
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: SecT\n"
-        "Comment: sectd is one program, and what it uses is linked into it. The folders named vendor/ are those that\n"
+        f"Comment: {program} is one program, and what it uses is linked into it. The folders named vendor/ are those that\n"
         " `cargo vendor` makes of the source's Cargo.lock. The licence files of all parts, with their own copyright\n"
-        " notices, are in /usr/share/doc/sectd/licences.txt.gz.",
+        f" notices, are in /usr/share/doc/{program}/licences.txt.gz.",
         "Files: *\nCopyright: 2026 The SecT authors\nLicense: Apache-2.0 or Expat",
     ]
     texts, expressions = {}, ["Apache-2.0 OR MIT"]
@@ -72,7 +75,7 @@ def main():
         for file in files:
             texts.setdefault(file.read_text(errors="replace").strip(), []).append(f"{folder}/{file.name}")
 
-    for name, version in linked(triple):
+    for name, version in linked(program, triple):
         crate = known[name, version]
         files = notices(Path(crate["manifest_path"]).parent)
         holder = ", ".join(crate["authors"]) or f"The {name} developers"
@@ -95,11 +98,10 @@ def main():
         elif name == "Expat":
             body = indented(own.split("\n\n", 2)[2])
         else:
-            body = " The text stands with each part that has it, in /usr/share/doc/sectd/licences.txt.gz."
+            body = elsewhere
         paragraphs.append(f"License: {name}\n{body}")
     if any("LLVM-exception" in expression for expression in expressions):
-        paragraphs.append("License: Apache-2.0 with LLVM-exception exception\n"
-                          " The text stands with each part that has it, in /usr/share/doc/sectd/licences.txt.gz.")
+        paragraphs.append(f"License: Apache-2.0 with LLVM-exception exception\n{elsewhere}")
 
     (out / "copyright").write_text("\n\n".join(paragraphs) + "\n")
     line = "=" * 78

@@ -29,6 +29,8 @@ tables() { od -An -tu4 --endian=big -j60 -N4 /var/lib/sect/thing.db | tr -d ' ';
 load() { tr -d ' \n' </run/sect/outlet; }
 
 ip link set lo up
+# The owner's part, whose keys are in his own folder.
+dpkg -i /t/sect.deb
 export HOME=/root XDG_DATA_HOME=/t/me XDG_CACHE_HOME=/t/me/cache SECT_INTERFACE=lo
 
 echo "== an older version with its household, and an administrator's settings"
@@ -126,5 +128,7 @@ systemctl reset-failed sectd.service
 systemctl start sectd.service
 eventually 'SecT-' cat /run/sect/display
 ! sect status --device Lamp --timeout 2 2>/dev/null || fail "the purged plug knows its owner"
-dpkg -P sectd
+dpkg -P sectd sect
+[ ! -e /usr/bin/sect ] || fail "sect is still there"
+[ -e /t/me/sect/c2bcabb638ca5129.json ] || fail "purging sect took its owner's keys"
 echo 'all held'
