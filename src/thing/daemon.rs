@@ -19,6 +19,7 @@ use super::clock::{self, Alarm, Clock, OsRng};
 use super::cloud_link::{CloudEvent, CloudLinks};
 use super::config::Config;
 use super::display::{self, Display};
+use super::held::Held;
 use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, WhenFull};
 use super::notify;
 use super::outlet::OutletDriver;
@@ -131,7 +132,8 @@ impl<'a> Daemon<'a> {
         display: Box<dyn Display>,
         mut rng: OsRng,
     ) -> anyhow::Result<Self> {
-        let (mut outlet, outlet_state) = OutletDriver::open(config).context("could not open the outlet")?;
+        let (mut outlet, outlet_state) =
+            OutletDriver::take_over(config, Held::from_service_manager()).context("could not open the outlet")?;
         let button = Button::open(config).context("could not open the button")?;
         let wifi = Wifi::open(config).context("could not open the radio")?;
         let server = LocalServer::new(Limits::default()).context("could not set up the local server")?;

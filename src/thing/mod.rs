@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod display;
 pub mod fifo;
 pub mod gpio;
+pub mod held;
 pub mod local_server;
 pub mod log;
 mod main;

@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::{Active, GpioDriver, Place, named};
+use super::{Active, GpioDriver, Place, named, refused};
 
 /// Changes shorter than this are a contact that bounces.
 pub const DEBOUNCE: Duration = Duration::from_millis(30);
@@ -127,7 +127,7 @@ fn watch_gpiocdev(place: &Place, debounce: Option<Duration>) -> io::Result<BackE
     if let Some(period) = debounce {
         builder.with_debounce_period(period);
     }
-    let request = builder.request().map_err(|error| named(place, &error))?;
+    let request = builder.request().map_err(|error| refused(place, &error))?;
     #[expect(
         deprecated,
         reason = "its unsafe successor guards against types whose descriptor changes; a request's never does"

@@ -4,7 +4,8 @@ use std::io;
 
 use crate::proto::message::OutletState;
 use crate::proto::port::{Outlet, OutletFault};
-use crate::thing::gpio::{OutputLine, Place};
+use crate::thing::gpio::{Active, OutputLine, Place};
+use crate::thing::held::{self, Held};
 
 /// A line that holds the relay.
 #[derive(Debug)]
@@ -13,13 +14,23 @@ pub struct GpioOutlet {
 }
 
 impl GpioOutlet {
-    /// Opens the line and reads what the load has; it has the same afterwards.
+    /// Opens the line, or takes it over from an earlier start, and reads what the load has; it has the same
+    /// afterwards. From then on the service manager holds it as well, if there is one.
     ///
     /// # Errors
     ///
     /// When the line does not exist, or another program holds it.
-    pub fn open(place: &Place) -> io::Result<(Self, OutletState)> {
-        let line = OutputLine::open(place)?;
+    pub fn open(place: &Place, held: Held) -> io::Result<(Self, OutletState)> {
+        let name = name(place);
+        let line = match held.take(&name).map(|line| OutputLine::handed_over(place, line)) {
+            Some(Ok(line)) => line,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the outlet's line was held in vain");
+                held::give_up(&name);
+                open_and_hold(place, &name)?
+            }
+            None => open_and_hold(place, &name)?,
+        };
         let state = OutletState::from_on(line.is_on()?);
         Ok((Self { line }, state))
     }
@@ -29,6 +40,23 @@ impl GpioOutlet {
         self.line.set(on)?;
         if self.line.is_on()? == on { Ok(()) } else { Err(io::Error::other("the line did not follow")) }
     }
+}
+
+fn open_and_hold(place: &Place, name: &str) -> io::Result<OutputLine> {
+    let line = OutputLine::open(place)?;
+    if let Some(copy) = line.to_hand_over() {
+        held::hold(name, copy);
+    }
+    Ok(line)
+}
+
+/// By what the service manager knows the line: another place or another polarity is another line.
+fn name(place: &Place) -> String {
+    let active = match place.active {
+        Active::High => "high",
+        Active::Low => "low",
+    };
+    held::name(&format!("outlet-{}-{active}-{}", place.pin, place.chip.display()))
 }
 
 impl Outlet for GpioOutlet {

@@ -11,6 +11,7 @@ pub use gpio::GpioOutlet;
 pub use simulated::SimulatedOutlet;
 
 use super::config::Config;
+use super::held::Held;
 use crate::proto::message::OutletState;
 use crate::proto::port::{Outlet, OutletFault};
 
@@ -36,13 +37,23 @@ impl OutletDriver {
     ///
     /// When the hardware, or the file that stands for it, cannot be opened.
     pub fn open(config: &Config) -> io::Result<(Self, OutletState)> {
+        Self::take_over(config, Held::default())
+    }
+
+    /// The same, where an earlier start may have given its line to the service manager. What is held for another
+    /// line is given up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn take_over(config: &Config, held: Held) -> io::Result<(Self, OutletState)> {
         let (back_end, state) = match config.outlet.place() {
             None => {
                 let (outlet, state) = SimulatedOutlet::open(&config.outlet_path())?;
                 (BackEnd::Simulated(outlet), state)
             }
             Some(place) => {
-                let (outlet, state) = GpioOutlet::open(&place)?;
+                let (outlet, state) = GpioOutlet::open(&place, held)?;
                 (BackEnd::Gpio(outlet), state)
             }
         };
