@@ -77,8 +77,9 @@ END
     rm -rf "$apt"
 }
 
-# QEMU 10, for x86-64 and for the Raspberry Pi, whatever the machine itself has.
-make_tools() { tree "$1" extract "$(dpkg --print-architecture)" qemu-system-x86 qemu-system-arm socat; }
+# QEMU 10, for x86-64 and for the Raspberry Pi, whatever the machine itself has; and a busybox that needs nothing.
+make_tools() { tree "$1" extract "$(dpkg --print-architecture)" busybox-static qemu-system-x86 qemu-system-arm socat; }
+busybox=$cache/tools/usr/bin/busybox
 
 # tool SECONDS PROGRAM ARGUMENT...: becomes one of them, for so long at most. It runs with its own libraries, so
 # that nothing has to be mounted, and ends with the shell that started it.
@@ -88,6 +89,22 @@ tool() {
     exec setpriv --pdeathsig TERM timeout "$seconds" \
         "$usr"/lib64/ld-linux-* --library-path "$(echo "$usr"/lib/*-linux-gnu)" "$usr/bin/$program" "$@"
 }
+
+# modules FOLDER KERNEL MODULE...: these modules of the kernel and what they need, in the order of loading, unpacked.
+modules() {
+    local folder=$1 kernel=$2 number=10 file name
+    shift 2
+    mkdir -p "$folder"
+    for file in $(for name; do
+        modprobe -d "$kernel" -S "$(ls "$kernel/lib/modules")" --show-depends "$name"
+    done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
+        number=$((number + 1))
+        "$busybox" xz -dc "$file" >"$folder/$number-$(basename "$file" .xz)"
+    done
+}
+
+# archive FOLDER FILE: the folder as the kernel unpacks it into memory.
+archive() { (cd "$1" && find . | "$busybox" cpio -o -H newc) >"$2" 2>/dev/null; }
 
 # Each line with the seconds since the start; serial lines end like those of a teletype.
 timed() {

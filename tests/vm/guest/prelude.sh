@@ -14,12 +14,12 @@ is() {
     say "$1: $3"
 }
 
-# soon WHAT COMMAND...: waits until the command succeeds, for 30 seconds at most.
+# soon WHAT COMMAND...: waits until the command succeeds, for a minute at most.
 soon() {
-    local what=$1 until=$((SECONDS + ${patience:-30}))
+    local what=$1 until=$((SECONDS + ${patience:-60}))
     shift
     until "$@" >/dev/null 2>&1; do
-        ((SECONDS < until)) || fail "not within ${patience:-30} s: $what"
+        ((SECONDS < until)) || fail "not within ${patience:-60} s: $what"
         sleep 0.1
     done
     say "$what"
