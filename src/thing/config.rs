@@ -20,7 +20,8 @@ use thiserror::Error;
 
 use self::cloud::{CloudConfig, DeviceConfig};
 pub use self::hardware::{
-    ButtonConfig, ButtonDriverName, DisplayConfig, DisplayDriverName, OutletConfig, OutletDriverName,
+    ButtonConfig, ButtonDriverName, DisplayConfig, DisplayDriverName, LedConfig, LedDriverName, OutletConfig,
+    OutletDriverName,
 };
 use crate::proto::wifi::{Ssid, WifiPsk};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub display: DisplayConfig,
     /// The button.
     pub button: ButtonConfig,
+    /// The status LED.
+    pub led: LedConfig,
     /// The radio.
     pub wifi: WifiConfig,
     /// The announcement by mDNS.
@@ -155,6 +158,7 @@ impl Default for Config {
             outlet: OutletConfig::default(),
             display: DisplayConfig::default(),
             button: ButtonConfig::default(),
+            led: LedConfig::default(),
             wifi: WifiConfig::default(),
             announce: AnnounceConfig::default(),
             cloud: Vec::new(),
@@ -349,7 +353,7 @@ impl Config {
         if self.wifi.networks.iter().any(|network| network.address == self.wifi.ap_address) {
             return Some(("wifi.networks.address", "write another address than that of wifi.ap-address"));
         }
-        hardware::problem(&self.outlet, &self.button, &self.display).or_else(|| cloud::problem(&self.cloud))
+        hardware::problem(&self.outlet, &self.button, &self.led, &self.display).or_else(|| cloud::problem(&self.cloud))
     }
 }
 
@@ -389,6 +393,7 @@ fn place(text: &str, byte: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::thing::gpio::Active;
 
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(Path::new("sectd.toml"), text).map_err(|error| error.to_string())
@@ -418,6 +423,9 @@ mod tests {
             [display]
             driver = "file"
             path = "/d"
+            [led]
+            driver = "none"
+            active = "low"
             [button]
             driver = "simulated"
             path = "/b"
@@ -457,6 +465,7 @@ mod tests {
             outlet: OutletConfig { driver: OutletDriverName::Simulated, path: Some("/o".into()), ..Default::default() },
             display: DisplayConfig { driver: DisplayDriverName::File, path: Some("/d".into()), ..Default::default() },
             button: ButtonConfig { driver: ButtonDriverName::Simulated, path: Some("/b".into()), ..Default::default() },
+            led: LedConfig { driver: LedDriverName::None, active: Active::Low, ..Default::default() },
             wifi: WifiConfig {
                 driver: WifiDriverName::Simulated,
                 ap_address: IpAddr::from([127, 0, 4, 1]),

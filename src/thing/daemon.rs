@@ -20,6 +20,7 @@ use super::cloud_link::{CloudEvent, CloudLinks};
 use super::config::Config;
 use super::display::{self, Display};
 use super::held::Held;
+use super::led::Led;
 use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, WhenFull};
 use super::notify;
 use super::outlet::OutletDriver;
@@ -105,6 +106,7 @@ struct Daemon<'a> {
     /// When it shall: set once for each screen, not each time that the loop turns.
     draw_at: Pin<Box<Sleep>>,
     button: Button,
+    led: Led,
     wifi: Wifi,
     server: LocalServer,
     clouds: CloudLinks,
@@ -169,6 +171,7 @@ impl<'a> Daemon<'a> {
             garbled: false,
             draw_at: Box::pin(sleep(Duration::ZERO)),
             button,
+            led: Led::open(config),
             wifi,
             server,
             clouds,
@@ -204,6 +207,7 @@ impl<'a> Daemon<'a> {
                     info!(unix_ms, "the time of day is known");
                     self.thing.handle_wall_clock(unix_ms, self.clock.now());
                 }
+                () = self.led.turn() => {}
                 () = self.watchdog.turn() => {}
                 () = &mut stop => return,
             }
@@ -377,6 +381,7 @@ impl<'a> Daemon<'a> {
         let garbled = std::mem::take(&mut self.garbled);
         if let Some(screen) = self.screen.take() {
             self.display.show(&screen);
+            self.led.show(&screen);
             notify::status(status(&screen));
         } else if garbled {
             self.display.show_again();
@@ -414,6 +419,7 @@ impl<'a> Daemon<'a> {
 
     async fn stop(mut self) {
         self.draw();
+        self.led.darken();
         self.announcement = None;
         tokio::join!(self.server.shut_down(LAST_WORDS), self.clouds.shut_down(LAST_WORDS));
         self.wifi.close();

@@ -11,6 +11,7 @@ pub mod display;
 pub mod fifo;
 pub mod gpio;
 pub mod held;
+pub mod led;
 pub mod local_server;
 pub mod log;
 mod main;

@@ -64,6 +64,33 @@ pub enum ButtonDriverName {
     Gpiocdev,
 }
 
+/// `[led]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LedConfig {
+    /// What lights up.
+    pub driver: LedDriverName,
+    /// The LED's line.
+    pub pin: u8,
+    /// Which voltage lights it.
+    pub active: Active,
+    /// The character device of `gpiocdev`.
+    pub chip: PathBuf,
+}
+
+/// What lights up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LedDriverName {
+    /// Nothing.
+    #[default]
+    None,
+    /// A line of a Raspberry Pi.
+    Rppal,
+    /// A line of any Linux board.
+    Gpiocdev,
+}
+
 /// `[display]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -115,6 +142,12 @@ impl Default for ButtonConfig {
     }
 }
 
+impl Default for LedConfig {
+    fn default() -> Self {
+        Self { driver: LedDriverName::default(), pin: 22, active: Active::High, chip: first_chip() }
+    }
+}
+
 impl Default for DisplayConfig {
     fn default() -> Self {
         Self {
@@ -160,6 +193,19 @@ impl ButtonConfig {
     }
 }
 
+impl LedConfig {
+    /// Where the LED's line is, if there is one.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        let driver = match self.driver {
+            LedDriverName::None => return None,
+            LedDriverName::Rppal => GpioDriver::Rppal,
+            LedDriverName::Gpiocdev => GpioDriver::Gpiocdev,
+        };
+        Some(Place { driver, chip: self.chip.clone(), pin: self.pin, active: self.active })
+    }
+}
+
 impl DisplayConfig {
     /// Where RS, enable and D4 to D7 are, if the display is wired so.
     #[must_use]
@@ -179,6 +225,7 @@ impl DisplayConfig {
 pub(super) fn problem(
     outlet: &OutletConfig,
     button: &ButtonConfig,
+    led: &LedConfig,
     display: &DisplayConfig,
 ) -> Option<(&'static str, &'static str)> {
     if outlet.path.is_some() && outlet.place().is_some() {
@@ -193,7 +240,8 @@ pub(super) fn problem(
     if display.address.is_some_and(|address| !(0x08..=0x77).contains(&address)) {
         return Some(("display.address", "write an address of the bus, from 0x08 to 0x77"));
     }
-    let lines = outlet.place().into_iter().chain(button.place()).chain(display.places().into_iter().flatten());
+    let single = [outlet.place(), button.place(), led.place()];
+    let lines = single.into_iter().flatten().chain(display.places().into_iter().flatten());
     let mut taken: Vec<_> = lines.map(|place| (place.chip, place.pin)).collect();
     taken.sort();
     if taken.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -231,6 +279,8 @@ mod tests {
         assert!(parse(both).is_err_and(|error| error.contains("two things are on one line")));
         let wired = "[outlet]\ndriver = \"rppal\"\npin = 25\n[display]\ndriver = \"lcd-rppal\"\n";
         assert!(parse(wired).is_err_and(|error| error.contains("outlet.pin")));
+        let led = "[outlet]\ndriver = \"rppal\"\npin = 22\n[led]\ndriver = \"rppal\"\n";
+        assert!(parse(led).is_err_and(|error| error.contains("two things are on one line")));
         // Two chips have a line each with that number.
         let chips =
             "[outlet]\ndriver = \"gpiocdev\"\npin = 27\nchip = \"/dev/gpiochip1\"\n[button]\ndriver = \"gpiocdev\"\n";
