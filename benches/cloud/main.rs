@@ -13,6 +13,8 @@
 #![allow(unreachable_pub, reason = "what is `pub` here is so for its neighbours")]
 
 mod crowd;
+mod crowded;
+mod floor;
 #[path = "../command/footprint.rs"]
 #[allow(dead_code, reason = "the other bench uses the rest")]
 mod footprint;
@@ -25,14 +27,11 @@ mod round_trip;
 mod server;
 mod wire;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::crowd::{Crowd, Storm};
 use self::households::{Household, SESSIONS};
 use self::pki::Pki;
 use self::round_trip::{Taken, Talk};
@@ -46,12 +45,24 @@ struct Args {
     /// Round trips through each server
     #[arg(long, default_value_t = 5000)]
     round_trips: usize,
+    /// Round trips through each server among the idle sessions
+    #[arg(long, default_value_t = 1000)]
+    calm: usize,
     /// `sect-cloud` alone
     #[arg(long)]
     alone: bool,
     /// What `cargo bench` says
     #[arg(long, hide = true)]
     bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What the program is when it is started again.
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Role {
+    /// A forwarder that does nothing else.
+    Floor(floor::Place),
 }
 
 /// Round trips through one server in a row.
@@ -60,15 +71,12 @@ const ROUND: usize = 100;
 const WARM_UP: usize = 500;
 /// Households whose accounts take turns.
 const TALKING: usize = 32;
-/// Before what a process uses is looked at.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// Between two round trips while the others are idle or come back: eight accounts at ten a second.
-const PACE: Duration = Duration::from_micros(12_600);
-/// Round trips among idle sessions.
-const CALM_ROUND_TRIPS: usize = 400;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Some(Role::Floor(place)) = &args.role {
+        return floor::play(place);
+    }
     let limit = getrlimit(Resource::Nofile);
     // Servers inherit it. Where this is not enough, connecting says so.
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
@@ -77,20 +85,17 @@ fn main() -> anyhow::Result<()> {
     let certificates = Certificates::new(&pki);
     let households = households::settle(u32::try_from(idle + 1)?, &pki, &certificates.chain)?;
     let mut servers = vec![server::sect_cloud(&pki, &certificates, &households)?];
-    match server::mosquitto(&pki, &certificates, &households)? {
-        _ if args.alone => {}
-        Some(installed) => servers.push(installed),
-        None => println!("Mosquitto is not installed: the comparison with it is left out."),
+    if !args.alone {
+        servers.push(server::floor(&pki, &certificates)?);
+        match server::mosquitto(&pki, &certificates, &households)? {
+            Some(installed) => servers.push(installed),
+            None => println!("Mosquitto is not installed: the comparison with it is left out."),
+        }
     }
 
     measure_round_trips(&servers, &households[..TALKING], args.round_trips)?;
     let (talking, idle) = households.split_at(1);
-    let mut crowds = Vec::new();
-    for server in &servers {
-        crowds.push(measure_crowd(server, talking, idle)?);
-    }
-    report_crowds(&servers, &crowds, idle.len());
-    Ok(())
+    crowded::measure(&servers, talking, idle, args.calm)
 }
 
 fn measure_round_trips(servers: &[Installed], households: &[Household], count: usize) -> anyhow::Result<()> {
@@ -127,112 +132,11 @@ fn measure_round_trips(servers: &[Installed], households: &[Household], count: u
         let each = processor.as_secs_f64() * 1e6 / taken.count() as f64;
         println!("{:<44}{:>10.1}{:>10.1}{each:>14.1}", server.name, taken.quantile(50), taken.quantile(99));
     }
-    if let [(_, ours, _), (_, theirs, _)] = &talks[..] {
+    if let [(_, ours, _), (_, floor, _), (_, theirs, _)] = &talks[..] {
         goal("p50 of sect-cloud / of Mosquitto", ours.quantile(50) / theirs.quantile(50), 0.7);
+        println!("{:<52}{:>8.2}", "p50 of the floor / of Mosquitto", floor.quantile(50) / theirs.quantile(50));
     }
     Ok(())
-}
-
-/// What one server does with a crowd.
-struct Measured {
-    sessions: usize,
-    /// In bytes, for each session.
-    memory: f64,
-    came_within: Duration,
-    /// The server's processor time.
-    coming: Duration,
-    calm: Taken,
-    storm: Storm,
-    stormy: Taken,
-    /// The server's processor time, without the round trips' share taken off.
-    storming: Duration,
-    /// In bytes, of the process after the storm.
-    after: u64,
-}
-
-fn measure_crowd(installed: &Installed, talking: &[Household], idle: &[Household]) -> anyhow::Result<Measured> {
-    let server = installed.start()?;
-    let mut talk = Talk::start(&server, talking)?;
-    for _ in 0..talk.accounts() {
-        talk.round_trip()?;
-    }
-    let mut crowd = Crowd::new(&server, idle.iter().flat_map(Household::members))?;
-    thread::sleep(SETTLED_AFTER);
-    let before = server.usage()?;
-    let came_within = crowd.come()?;
-    let came = server.usage()?;
-    thread::sleep(SETTLED_AFTER);
-    let memory = (server.usage()?.memory as f64 - before.memory as f64) / crowd.len() as f64;
-
-    let mut calm = Taken::default();
-    while calm.count() < CALM_ROUND_TRIPS {
-        calm.push(talk.round_trip()?);
-        thread::sleep(PACE);
-    }
-    let calm_usage = server.usage()?;
-    let mut stormy = Taken::default();
-    let over = AtomicBool::new(false);
-    let storm = thread::scope(|scope| {
-        let talking = scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                stormy.push(talk.round_trip()?);
-                thread::sleep(PACE);
-            }
-            Ok::<_, std::io::Error>(())
-        });
-        let storm = crowd.storm();
-        over.store(true, Ordering::Relaxed);
-        talking.join().expect("it does not panic").map(|()| storm)
-    })?;
-    let after = server.usage()?;
-    Ok(Measured {
-        sessions: crowd.len(),
-        memory,
-        came_within,
-        coming: came.processor - before.processor,
-        calm,
-        storm,
-        stormy,
-        storming: after.processor - calm_usage.processor,
-        after: after.memory,
-    })
-}
-
-fn report_crowds(servers: &[Installed], crowds: &[Measured], households: usize) {
-    let Some(sessions) = crowds.first().map(|crowd| crowd.sessions) else { return };
-    println!("\n{sessions} idle sessions: {households} plugs with eight controllers each, each with an account.");
-    let line = |what: &str, figure: &dyn Fn(&Measured) -> String| {
-        let figures: String = crowds.iter().map(|crowd| format!("{:>14}", figure(crowd))).collect();
-        println!("{what:<52}{figures}");
-    };
-    let names: String = servers.iter().map(|server| format!("{:>14}", server.name)).collect();
-    println!("\n{:<52}{names}", "");
-    let each = |duration: Duration| duration.as_secs_f64() * 1e6 / sessions as f64;
-    line("memory for each session, KiB", &|crowd| format!("{:.1}", crowd.memory / 1024.0));
-    line("sessions opened a second, 64 at once", &|crowd| {
-        format!("{:.0}", sessions as f64 / crowd.came_within.as_secs_f64())
-    });
-    line("the server's processor time for each, us", &|crowd| format!("{:.0}", each(crowd.coming)));
-    line("round trip among them, p50 in us", &|crowd| format!("{:.0}", crowd.calm.quantile(50)));
-    line("round trip among them, p99 in us", &|crowd| format!("{:.0}", crowd.calm.quantile(99)));
-    println!("all cut and back at once:");
-    line("until the last is back, s", &|crowd| format!("{:.2}", crowd.storm.took.as_secs_f64()));
-    line("attempts that failed and were repeated", &|crowd| crowd.storm.failures.to_string());
-    line("refused for good", &|crowd| crowd.storm.refused.to_string());
-    line("the server's processor time for each, us", &|crowd| format!("{:.0}", each(crowd.storming)));
-    line("round trips of a household that stayed", &|crowd| crowd.stormy.count().to_string());
-    line("of these p50 in us", &|crowd| format!("{:.0}", crowd.stormy.quantile(50)));
-    line("of these p99 in us", &|crowd| format!("{:.0}", crowd.stormy.quantile(99)));
-    line("the slowest in us", &|crowd| format!("{:.0}", crowd.stormy.quantile(100)));
-    line("the process after it, MiB", &|crowd| format!("{:.1}", crowd.after as f64 / f64::from(1 << 20)));
-    println!();
-    if let [ours, theirs] = crowds {
-        goal("memory of sect-cloud / of Mosquitto", ours.memory / theirs.memory, 1.0);
-        goal("p50 among them, of sect-cloud / of Mosquitto", ours.calm.quantile(50) / theirs.calm.quantile(50), 1.0);
-    }
-    for crowd in &crowds[..1] {
-        goal("refused for good", crowd.storm.refused as f64, 0.0);
-    }
 }
 
 /// Prints a figure beside its goal.

@@ -52,6 +52,44 @@ pub fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
     packet(PUBLISH, &body)
 }
 
+/// What a client here sends.
+pub enum Incoming<'a> {
+    Connect,
+    Subscribe(Vec<&'a [u8]>),
+    /// With its topic.
+    Publish(&'a [u8]),
+}
+
+/// What these bytes are, one whole packet, to a server that trusts everybody.
+pub fn incoming(packet: &[u8]) -> Option<Incoming<'_>> {
+    let (first, body) = packet_in(packet)?;
+    let body = &packet[body];
+    match first {
+        CONNECT => Some(Incoming::Connect),
+        SUBSCRIBE => {
+            let mut topics = Vec::new();
+            let mut rest = body.get(2..)?;
+            while let Some((topic, [_qos, after @ ..])) = text_in(rest) {
+                topics.push(topic);
+                rest = after;
+            }
+            Some(Incoming::Subscribe(topics))
+        }
+        PUBLISH => text_in(body).map(|(topic, _)| Incoming::Publish(topic)),
+        _ => None,
+    }
+}
+
+/// The answer to a CONNECT.
+pub fn accept() -> Vec<u8> {
+    packet(CONNACK, &[0, 0])
+}
+
+/// The answer to a SUBSCRIBE of one of these clients.
+pub fn grant(topics: usize) -> Vec<u8> {
+    packet(SUBACK, &[&[0, 1][..], &vec![0; topics]].concat())
+}
+
 /// Fails unless this packet accepts the CONNECT.
 pub fn expect_accepted(first: u8, body: &[u8]) -> io::Result<()> {
     if (first, body) == (CONNACK, &[0, 0]) { Ok(()) } else { Err(unexpected(first, body)) }
@@ -100,6 +138,12 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 fn push_text(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(&u16::try_from(text.len()).expect("names here are short").to_be_bytes());
     body.extend_from_slice(text.as_bytes());
+}
+
+/// A text and what follows it.
+fn text_in(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_at_checked(2)?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes([length[0], length[1]])))
 }
 
 fn unexpected(first: u8, body: &[u8]) -> io::Error {

@@ -77,6 +77,16 @@ pub fn sect_cloud(pki: &Pki, certificates: &Certificates, households: &[Househol
     Ok(installed)
 }
 
+/// The forwarder that does nothing else: this program in another role.
+pub fn floor(pki: &Pki, certificates: &Certificates) -> anyhow::Result<Installed> {
+    let mut installed = Installed::new("floor", std::env::current_exe()?)?;
+    certificates.write(installed.folder.path(), pki)?;
+    let folder = installed.folder.path().to_string_lossy().into_owned();
+    let ports = [installed.things, installed.controllers].map(|port| port.to_string());
+    installed.arguments = [vec!["floor".to_owned(), folder], ports.to_vec()].concat();
+    Ok(installed)
+}
+
 /// Mosquitto with a password file and an access list that say the same; `None` if it is not installed.
 pub fn mosquitto(
     pki: &Pki,
