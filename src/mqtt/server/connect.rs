@@ -54,7 +54,7 @@ impl FirstPacket {
 }
 
 /// The size of a packet with its fixed header, as soon as its length field is there.
-fn packet_size(packet: &[u8]) -> Result<Option<usize>, FirstPacketError> {
+pub(super) fn packet_size(packet: &[u8]) -> Result<Option<usize>, FirstPacketError> {
     let Some((length, digits)) = variable_byte_integer(packet.get(1..).unwrap_or_default())? else { return Ok(None) };
     Ok(Some(1 + digits + length))
 }

@@ -17,6 +17,7 @@ mod output;
 mod policy;
 mod reply;
 mod session;
+mod short;
 
 #[cfg(test)]
 mod tests;

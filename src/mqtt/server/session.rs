@@ -15,6 +15,7 @@ use super::open::{Open, is_wildcard};
 use super::output::{self, Output};
 use super::policy::{Policy, Refusal};
 use super::reply::{self, Terms, Version};
+use super::short::{Seen, Short};
 use super::{Qos, SessionLimits};
 
 /// One MQTT connection, server side.
@@ -26,6 +27,8 @@ pub struct Session {
     events: VecDeque<Event>,
     /// When the last whole packet came in.
     heard: Instant,
+    /// The library holds the beginning of a packet.
+    amid_packet: bool,
     /// Since when the output has not moved; only meaningful while there is any.
     stalled: Instant,
 }
@@ -120,6 +123,7 @@ pub enum Delivery {
 pub struct Publication(Message);
 
 enum Message {
+    Short(Short),
     V3(v3_1_1::Publish),
     V5(v5_0::Publish),
 }
@@ -129,6 +133,7 @@ impl Publication {
     #[must_use]
     pub fn topic(&self) -> &str {
         match &self.0 {
+            Message::Short(short) => short.topic(),
             Message::V3(publish) => publish.topic_name(),
             Message::V5(publish) => publish.topic_name(),
         }
@@ -138,6 +143,7 @@ impl Publication {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         match &self.0 {
+            Message::Short(short) => short.payload(),
             Message::V3(publish) => publish.payload().as_slice(),
             Message::V5(publish) => publish.payload().as_slice(),
         }
@@ -152,6 +158,7 @@ impl Publication {
 
     fn wire_qos(&self) -> WireQos {
         match &self.0 {
+            Message::Short(_) => WireQos::AtMostOnce,
             Message::V3(publish) => publish.qos(),
             Message::V5(publish) => publish.qos(),
         }
@@ -159,6 +166,7 @@ impl Publication {
 
     fn retain(&self) -> bool {
         match &self.0 {
+            Message::Short(_) => false,
             Message::V3(publish) => publish.retain(),
             Message::V5(publish) => publish.retain(),
         }
@@ -166,6 +174,7 @@ impl Publication {
 
     fn packet_id(&self) -> Option<u16> {
         match &self.0 {
+            Message::Short(_) => None,
             Message::V3(publish) => publish.packet_id(),
             Message::V5(publish) => publish.packet_id(),
         }
@@ -194,6 +203,7 @@ impl Session {
             output: Output::default(),
             events: VecDeque::new(),
             heard: now,
+            amid_packet: false,
             stalled: now,
         }
     }
@@ -362,7 +372,15 @@ impl Session {
     fn feed(&mut self, bytes: &[u8], now: Instant, policy: &mut impl Policy) {
         let mut cursor = Cursor::new(bytes);
         while cursor.position() < bytes.len() as u64 && self.closing().is_none() {
-            for event in self.connection.recv(&mut cursor) {
+            let at = cursor.position();
+            if let Some(used) = self.take_short_way(&bytes[at as usize..], now, policy) {
+                cursor.set_position(at + used as u64);
+                continue;
+            }
+            let events = self.connection.recv(&mut cursor);
+            // A packet that is whole, or wrong, has an event at least.
+            self.amid_packet = events.is_empty();
+            for event in events {
                 match event {
                     WireEvent::NotifyPacketReceived(packet) => {
                         self.heard = now;
@@ -383,6 +401,23 @@ impl Session {
             }
             self.bound_output();
         }
+    }
+
+    /// Takes a message at QoS 0 without the library; the bytes of its packet, if there is one.
+    fn take_short_way(&mut self, bytes: &[u8], now: Instant, policy: &impl Policy) -> Option<usize> {
+        let Phase::Open(open) = &self.phase else { return None };
+        if self.amid_packet {
+            return None;
+        }
+        let seen = Seen::at(bytes, open.version, self.limits.packet_bytes)?;
+        self.heard = now;
+        let event = if policy.may_publish(seen.topic) {
+            Event::Published(Publication(Message::Short(seen.take())))
+        } else {
+            Event::Rejected(Rejection::PublishTopic)
+        };
+        self.events.push_back(event);
+        Some(seen.packet_bytes)
     }
 
     fn handle_packet(&mut self, packet: Packet, policy: &mut impl Policy) {
