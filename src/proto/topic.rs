@@ -43,6 +43,16 @@ impl TToken {
         std::str::from_utf8(&self.0).expect("drawn from ASCII letters and digits")
     }
 
+    /// Whether these are its characters.
+    ///
+    /// # Security
+    ///
+    /// This does not take constant time: it is for whoever holds the topic himself.
+    #[must_use]
+    pub fn is_spelled(&self, text: &str) -> bool {
+        self.0 == text.as_bytes()
+    }
+
     /// The subtopic that the controller publishes to: `s/<T_token>/c`.
     #[must_use]
     pub fn c2t(&self) -> String {

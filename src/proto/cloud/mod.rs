@@ -8,6 +8,7 @@
 //! The caller brings the identity, the wall clock in Unix seconds and the store.
 
 mod account;
+mod held;
 mod registry;
 mod topic;
 
@@ -15,6 +16,7 @@ mod topic;
 mod tests;
 
 pub use account::{Account, Rate};
+pub use held::Held;
 pub use registry::{Answer, Change, Committed, Listed, Plan, Registry, Reserved, ThingRecord};
 pub use topic::{Direction, Party, Right, parse_topic};
 

@@ -265,6 +265,29 @@ fn the_stored_records_make_the_same_registry() {
 }
 
 #[test]
+fn a_held_right_ends_with_its_account() {
+    let mut registry = Registry::default();
+    register(&mut registry, A, set(1, &[entry(1, 1, "p"), entry(2, 2, "p")]), 0);
+    let mut held = Held::default();
+    assert!(held.account(&topic(1).c2t()).is_none());
+    for n in [1, 2] {
+        held.keep(registry.account(&A, &topic(n)).expect("registered"));
+    }
+    let found = |held: &Held, topic: &str| held.account(topic).map(|(account, way)| (account.topic().clone(), way));
+    assert_eq!(found(&held, &topic(1).c2t()), Some((topic(1), Direction::ToThing)));
+    assert_eq!(found(&held, &topic(2).t2c()), Some((topic(2), Direction::ToController)));
+    for other in [topic(3).c2t(), up_topic(&A), String::new(), "s//c".into(), format!("s/{}", topic(1).as_str())] {
+        assert_eq!(found(&held, &other), None);
+    }
+    // Revoked, and registered anew with another password.
+    register(&mut registry, A, set(2, &[entry(1, 1, "new"), entry(2, 2, "p")]), 0);
+    assert_eq!(found(&held, &topic(1).c2t()), None);
+    assert_eq!(found(&held, &topic(2).c2t()), Some((topic(2), Direction::ToThing)));
+    held.keep(registry.account(&A, &topic(1)).expect("registered"));
+    assert_eq!(found(&held, &topic(1).c2t()), Some((topic(1), Direction::ToThing)));
+}
+
+#[test]
 fn each_side_has_its_direction_of_its_own_topics_and_nothing_else() {
     let mut registry = Registry::default();
     register(&mut registry, A, set(1, &[entry(1, 1, "p"), entry(2, 2, "q")]), 0);

@@ -27,6 +27,26 @@ pub enum Party {
     Controller(Arc<Account>),
 }
 
+impl Party {
+    /// Where its messages go.
+    #[must_use]
+    pub fn publishes(&self) -> Direction {
+        match self {
+            Self::Thing(_) => Direction::ToController,
+            Self::Controller(_) => Direction::ToThing,
+        }
+    }
+
+    /// Where the messages go that it hears.
+    #[must_use]
+    pub fn reads(&self) -> Direction {
+        match self {
+            Self::Thing(_) => Direction::ToThing,
+            Self::Controller(_) => Direction::ToController,
+        }
+    }
+}
+
 /// What a party may do with one topic.
 #[derive(Debug, Clone)]
 pub enum Right {
@@ -39,13 +59,18 @@ pub enum Right {
 /// Reads `s/<T_token>/c` or `s/<T_token>/t`, exactly; nothing with a wildcard is one.
 #[must_use]
 pub fn parse_topic(topic: &str) -> Option<(TToken, Direction)> {
-    let (token, side) = topic.strip_prefix("s/")?.rsplit_once('/')?;
-    let direction = match side {
-        "c" => Direction::ToThing,
-        "t" => Direction::ToController,
-        _ => return None,
-    };
+    let (token, direction) = split_topic(topic)?;
     Some((token.parse().ok()?, direction))
+}
+
+/// What stands in the place of T_token, whatever it is, and the direction.
+pub(super) fn split_topic(topic: &str) -> Option<(&str, Direction)> {
+    let topic = topic.strip_prefix("s/")?;
+    if let Some(token) = topic.strip_suffix("/c") {
+        Some((token, Direction::ToThing))
+    } else {
+        Some((topic.strip_suffix("/t")?, Direction::ToController))
+    }
 }
 
 impl Registry {
@@ -54,8 +79,7 @@ impl Registry {
     pub fn publish_right(&self, party: &Party, topic: &str) -> Option<Right> {
         match party {
             Party::Thing(thing) if topic == up_topic(thing) => Some(Right::Registration),
-            Party::Thing(_) => self.right(party, topic, Direction::ToController),
-            Party::Controller(_) => self.right(party, topic, Direction::ToThing),
+            Party::Thing(_) | Party::Controller(_) => self.right(party, topic, party.publishes()),
         }
     }
 
@@ -64,8 +88,7 @@ impl Registry {
     pub fn read_right(&self, party: &Party, topic: &str) -> Option<Right> {
         match party {
             Party::Thing(thing) if topic == down_topic(thing) => Some(Right::Registration),
-            Party::Thing(_) => self.right(party, topic, Direction::ToThing),
-            Party::Controller(_) => self.right(party, topic, Direction::ToController),
+            Party::Thing(_) | Party::Controller(_) => self.right(party, topic, party.reads()),
         }
     }
 
