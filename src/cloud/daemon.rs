@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use super::config::Config;
+use super::gate::read;
 use super::listener::{Door, Side, bind};
 use super::metrics::{self, Gauges, Metrics};
 use super::places::{PlaceLimits, Places};
 use super::registrar::{Registrar, Request};
 use super::router::Router;
-use super::session::{Shared, read};
+use super::session::Shared;
 use super::store::Store;
 use super::tls::{Tls, TlsError};
 use crate::proto::cloud::Registry;

@@ -1,21 +1,51 @@
-//! What others leave for a session: messages, and that it is to end.
+//! How others reach a session: they put a message through to its client, or leave it for the session's
+//! task; and they say that it is to end.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Waker};
+use std::time::Instant;
 
+use super::line::Line;
 use crate::mqtt::server::{CloseReason, Qos};
 
-/// A message on its way, shared by all whom it is for.
+/// A message on its way, where it lies.
+#[derive(Clone, Copy)]
+pub(super) struct Letter<'a> {
+    pub(super) topic: &'a str,
+    pub(super) payload: &'a [u8],
+    pub(super) qos: Qos,
+}
+
+/// A message that waits, shared by all whom it is for.
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
     pub(super) qos: Qos,
 }
 
+impl Message {
+    pub(super) fn letter(&self) -> Letter<'_> {
+        Letter { topic: &self.topic, payload: &self.payload, qos: self.qos }
+    }
+}
+
+impl From<Letter<'_>> for Message {
+    fn from(letter: Letter<'_>) -> Self {
+        Self { topic: letter.topic.to_owned(), payload: letter.payload.to_vec(), qos: letter.qos }
+    }
+}
+
 /// The mailbox of one session; it takes a bounded number of messages.
+///
+/// Who holds the line may look into the mailbox, never the other way round, and nobody waits for a line
+/// but its own task.
 #[derive(Default)]
-pub(super) struct Mailbox(Mutex<Inner>);
+pub(super) struct Mailbox {
+    inner: Mutex<Inner>,
+    /// As long as there is a client.
+    line: Mutex<Option<Line>>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -32,6 +62,31 @@ pub(super) enum Mail {
 }
 
 impl Mailbox {
+    pub(super) fn of(line: Line) -> Self {
+        Self { inner: Mutex::default(), line: Mutex::new(Some(line)) }
+    }
+
+    /// The line, for the session's own task.
+    pub(super) fn line(&self) -> MutexGuard<'_, Option<Line>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a message to the client here and now; `false` if it has to be left: somebody is on the
+    /// line, the client reads slowly, or others wait already.
+    pub(super) fn put_through(&self, letter: Letter<'_>, now: Instant) -> bool {
+        let mut line = match self.line.try_lock() {
+            Ok(line) => line,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Some(line) = &mut *line else { return false };
+        let is_next = {
+            let inner = self.lock();
+            inner.messages.is_empty() && inner.close.is_none()
+        };
+        is_next && line.put_through(letter, now)
+    }
+
     /// Leaves a message; `false` if there is no room, because the client does not keep up.
     pub(super) fn leave(&self, message: Arc<Message>) -> bool {
         let mut inner = self.lock();
@@ -69,7 +124,7 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change is whole before anything can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,13 +4,16 @@
 //! [`crate::mqtt::server`]. Here are the sockets, TLS, the store and the limits. The server keeps no
 //! message: it hands each to those who are connected and may read its topic, and forgets it.
 //!
-//! A connection is one task: `session` polls it, `router` finds whom a message is for, a mailbox
-//! lies between two of them. Registrations go through one thread, `registrar`, which makes them
+//! A connection is one task: `session` polls it, `router` finds whom a message is for. The task that has
+//! read a message also writes it to that client's `line`, or leaves it in the client's `mailbox` if
+//! somebody is on that line. Registrations go through one thread, `registrar`, which makes them
 //! durable before it answers. `listener` bounds what strangers cost.
 
 pub mod args;
 pub mod config;
 mod daemon;
+mod gate;
+mod line;
 mod listener;
 pub mod log;
 mod mailbox;

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
+use super::gate::{read, write};
 use super::log::AUDIT;
 use super::mailbox::{Mailbox, Message};
 use super::metrics::Metrics;
 use super::router::{Identity, Router};
-use super::session::{read, write};
 use super::store::Store;
 use crate::mqtt::server::Qos;
 use crate::proto::cloud::{Account, Answer, Change, Committed, Plan, Registry, ThingRecord};

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::mailbox::{Mailbox, Message};
+use super::mailbox::{Letter, Mailbox, Message};
 use crate::mqtt::server::CloseReason;
 use crate::proto::cloud::{Direction, Party};
 use crate::proto::id::ThingId;
@@ -101,12 +102,24 @@ impl Router {
         }
     }
 
-    /// Leaves a message with all its readers; how many took it and how many had no room.
-    pub(super) fn forward(&self, route: &Route, message: Message) -> (u64, u64) {
-        let readers = self.routes.of(route).get(route).cloned().unwrap_or_default();
-        let message = Arc::new(message);
-        let taken = readers.iter().filter(|reader| reader.leave(message.clone())).count();
-        (taken as u64, (readers.len() - taken) as u64)
+    /// Puts a message through to all its readers or leaves it with them; how many took it and how many
+    /// had no room.
+    pub(super) fn forward(&self, route: &Route, letter: Letter<'_>, now: Instant) -> (u64, u64) {
+        let (first, others) = {
+            let routes = self.routes.of(route);
+            let Some((first, others)) = routes.get(route).and_then(|readers| readers.split_first()) else {
+                return (0, 0);
+            };
+            (first.clone(), others.to_vec())
+        };
+        let mut left: Option<Arc<Message>> = None;
+        let (mut taken, mut full) = (0, 0);
+        for reader in std::iter::once(&first).chain(&others) {
+            let takes = reader.put_through(letter, now)
+                || reader.leave(left.get_or_insert_with(|| Arc::new(letter.into())).clone());
+            *if takes { &mut taken } else { &mut full } += 1;
+        }
+        (taken, full)
     }
 }
 
@@ -152,8 +165,9 @@ mod tests {
         })
     }
 
-    fn message() -> Message {
-        Message { topic: "t".into(), payload: b"hello".into(), qos: Qos::AtMostOnce }
+    fn forward(router: &Router, route: &Route) -> (u64, u64) {
+        let letter = Letter { topic: "t", payload: b"hello", qos: Qos::AtMostOnce };
+        router.forward(route, letter, Instant::now())
     }
 
     #[test]
@@ -165,12 +179,12 @@ mod tests {
         router.subscribe(route(1), &b);
         router.subscribe(route(2), &c);
         router.subscribe((route(1).0, Direction::ToController), &c);
-        assert_eq!(router.forward(&route(1), message()), (2, 0));
+        assert_eq!(forward(&router, &route(1)), (2, 0));
         assert_eq!((mail(&a), mail(&a)), (Some("hello".into()), None));
         assert_eq!((mail(&b), mail(&c)), (Some("hello".into()), None));
         router.unsubscribe(&route(1), &a);
         router.unsubscribe(&route(1), &b);
-        assert_eq!(router.forward(&route(1), message()), (0, 0));
+        assert_eq!(forward(&router, &route(1)), (0, 0));
         assert!(router.routes.of(&route(1)).get(&route(1)).is_none(), "nothing is left of it");
     }
 

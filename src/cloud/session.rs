@@ -5,25 +5,25 @@
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroize as _;
 
-use super::mailbox::{Mail, Mailbox, Message};
+use super::gate::Gate;
+use super::line::Line;
+use super::mailbox::{Letter, Mail, Mailbox};
 use super::metrics::Metrics;
 use super::registrar::Request;
 use super::router::{Identity, Route, Router};
-use crate::mqtt::server::{
-    CloseReason, ConnectRequest, Delivery, Event, Policy, Publication, Refusal, Rejection, Session, SessionLimits,
-};
+use crate::mqtt::server::{CloseReason, Event, Publication, Refusal, Rejection, Session, SessionLimits};
 use crate::proto::cloud::{Party, Rate, Registry, Right, parse_topic};
 use crate::proto::id::ThingId;
 use crate::proto::json;
@@ -54,10 +54,12 @@ pub(super) enum Visitor {
 
 /// One connection after its handshake.
 pub(super) struct Conversation {
-    stream: TlsStream<TcpStream>,
-    mqtt: Session,
-    gate: Gate,
     mailbox: Arc<Mailbox>,
+    task: Task,
+}
+
+/// What the task alone has to do with.
+struct Task {
     /// Held until the client has logged in.
     arriving: Option<OwnedSemaphorePermit>,
     /// Under which it has joined.
@@ -65,19 +67,12 @@ pub(super) struct Conversation {
     routes: Vec<Route>,
     registrations: Rate,
     timer: Pin<Box<Sleep>>,
-    /// Something lies in the buffers of TLS.
-    unflushed: bool,
+    /// The timer wakes the task when it goes off.
+    timer_set: bool,
     /// When it is given up although there is something left to write.
     close_by: Option<Instant>,
     /// When all that has been read would have come at the permitted pace.
     paced_until: Instant,
-}
-
-/// The policy of one session.
-struct Gate {
-    shared: Arc<Shared>,
-    visitor: Visitor,
-    party: Option<Party>,
 }
 
 impl Conversation {
@@ -94,32 +89,33 @@ impl Conversation {
             Visitor::Controller => 1,
         };
         let limits = SessionLimits { subscriptions, connect_within: shared.connect_within, ..SessionLimits::default() };
+        let line = Line::new(stream, Session::new(limits, now), Gate::new(shared, visitor));
         Self {
-            stream,
-            mqtt: Session::new(limits, now),
-            gate: Gate { shared, visitor, party: None },
-            mailbox: Arc::default(),
-            arriving: Some(arriving),
-            identity: None,
-            routes: Vec::new(),
-            registrations: Rate::default(),
-            timer: Box::pin(tokio::time::sleep_until(now.into())),
-            unflushed: false,
-            close_by: None,
-            paced_until: now,
+            mailbox: Arc::new(Mailbox::of(line)),
+            task: Task {
+                arriving: Some(arriving),
+                identity: None,
+                routes: Vec::new(),
+                registrations: Rate::default(),
+                timer: Box::pin(tokio::time::sleep_until(now.into())),
+                timer_set: false,
+                close_by: None,
+                paced_until: now,
+            },
         }
     }
 
     /// Talks until the client or the server ends it.
     pub(super) async fn run(mut self) {
         let gone = poll_fn(|context| self.poll(context)).await;
-        self.part();
-        if let (Some(reason), false) = (self.mqtt.closing(), gone)
+        let Some(line) = self.mailbox.line().take() else { return };
+        self.task.part(&line, &self.mailbox);
+        if let (Some(reason), false) = (line.mqtt.closing(), gone)
             && reason != CloseReason::ByClient
         {
             // Closing while input lies unread would make the kernel reset the connection, and the
             // client might lose the last words.
-            let (stream, _) = self.stream.into_inner();
+            let (stream, _) = line.stream.into_inner();
             let mut rest = stream.take(LINGER_BYTES);
             let linger = async { tokio::io::copy(&mut rest, &mut tokio::io::sink()).await };
             let _ = tokio::time::timeout(LINGER, linger).await;
@@ -128,33 +124,52 @@ impl Conversation {
 
     /// Ready when it is over; `true` if the client is gone.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        match &mut *self.mailbox.line() {
+            Some(line) => self.task.poll(line, &self.mailbox, context),
+            // Only the end of `run` takes it away.
+            None => Poll::Ready(true),
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // Others may still hold the mailbox; the connection ends with its task, however that ends.
+        drop(self.mailbox.line().take());
+    }
+}
+
+impl Task {
+    fn poll(&mut self, line: &mut Line, mailbox: &Arc<Mailbox>, context: &mut Context<'_>) -> Poll<bool> {
+        line.belongs_to(context);
+        // Of one turn: what a turn may read is bounded, and it waits for nothing.
+        let now = Instant::now();
         loop {
-            let now = Instant::now();
-            let emptied = self.take_mail(context, now);
-            self.mqtt.handle_deadline(now);
-            match self.poll_write(context, now) {
+            let emptied = take_mail(line, mailbox, context, now);
+            line.mqtt.handle_deadline(now);
+            match line.poll_write(context, now) {
                 Poll::Ready(Err(())) => return Poll::Ready(true),
                 // Nobody wakes this task for what still lies in a mailbox that it has not emptied.
-                Poll::Ready(Ok(())) if !emptied && self.mqtt.closing().is_none() => continue,
-                Poll::Ready(Ok(())) if self.mqtt.closing().is_some() => {
-                    match Pin::new(&mut self.stream).poll_shutdown(context) {
+                Poll::Ready(Ok(())) if !emptied && line.mqtt.closing().is_none() => continue,
+                Poll::Ready(Ok(())) if line.mqtt.closing().is_some() => {
+                    match Pin::new(&mut line.stream).poll_shutdown(context) {
                         Poll::Ready(outcome) => return Poll::Ready(outcome.is_err()),
                         Poll::Pending => {}
                     }
                 }
                 _ => {}
             }
-            if self.mqtt.closing().is_some() {
+            if line.mqtt.closing().is_some() {
                 self.close_by.get_or_insert(now + CLOSE_WITHIN);
             }
             if self.close_by.is_some_and(|until| now >= until) {
                 return Poll::Ready(true);
             }
             let paused = self.paced_until > now + PACE_AHEAD;
-            if !paused && self.mqtt.wants_input() {
-                match self.poll_read(context, now) {
+            if !paused && line.mqtt.wants_input() {
+                match self.poll_read(line, context, now) {
                     Poll::Ready(Ok(())) => {
-                        self.take_events(now);
+                        self.take_events(line, mailbox, now);
                         continue;
                     }
                     Poll::Ready(Err(())) => return Poll::Ready(true),
@@ -162,66 +177,39 @@ impl Conversation {
                 }
             }
             let resume = paused.then(|| self.paced_until - PACE_AHEAD);
-            let Some(due) = [self.mqtt.deadline(), self.close_by, resume].into_iter().flatten().min() else {
+            let Some(due) = [line.mqtt.deadline(), self.close_by, resume].into_iter().flatten().min() else {
                 return Poll::Pending;
             };
-            // A timer that goes off too early is set anew; moving it at each packet would cost more.
-            if self.timer.deadline().into_std() > due || self.timer.is_elapsed() {
-                self.timer.as_mut().reset(due.max(now + TICK).into());
-            }
-            if self.timer.as_mut().poll(context).is_pending() {
+            if self.poll_timer(due, context, now).is_pending() {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Moves messages from the mailbox to the client, as far as it reads them; `true` if none is left
-    /// and the next one will wake the task.
-    fn take_mail(&mut self, context: &Context<'_>, now: Instant) -> bool {
-        while self.mqtt.closing().is_none() && self.mqtt.output().len() < OUTPUT_BYTES {
-            match self.mailbox.poll_mail(context) {
-                None => return true,
-                Some(Mail::Close(reason)) => self.mqtt.close(reason),
-                Some(Mail::Message(message)) => {
-                    let Message { topic, payload, qos } = &*message;
-                    match self.mqtt.publish(topic, payload, *qos, now, &self.gate) {
-                        Delivery::Queued => self.gate.shared.metrics.forwarded.one(),
-                        Delivery::NotSubscribed => self.gate.shared.metrics.denials.delivery.one(),
-                        Delivery::TooLarge | Delivery::Closing => self.gate.shared.metrics.denials.slow_reader.one(),
-                    }
-                }
-            }
+    /// Ready if the timer has gone off; otherwise the task is woken at `due` or before.
+    fn poll_timer(&mut self, due: Instant, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        // A timer that goes off too early is set anew; moving it at each packet would cost more.
+        if self.timer.deadline().into_std() > due || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(due.max(now + TICK).into());
+            self.timer_set = false;
         }
-        false
+        if self.timer_set {
+            return Poll::Pending;
+        }
+        let elapsed = self.timer.as_mut().poll(context);
+        self.timer_set = elapsed.is_pending();
+        elapsed
     }
 
-    /// Ready once all is written and on its way.
-    fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ()>> {
-        while !self.mqtt.output().is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, self.mqtt.output()) {
-                Poll::Ready(Ok(count)) if count > 0 => self.mqtt.handle_written(count, now),
-                Poll::Ready(_) => return Poll::Ready(Err(())),
-                Poll::Pending => return Poll::Pending,
-            }
-            self.unflushed = true;
-        }
-        if self.unflushed {
-            let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(context) else { return Poll::Pending };
-            self.unflushed = false;
-            return Poll::Ready(flushed.map_err(|_| ()));
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ()>> {
+    fn poll_read(&mut self, line: &mut Line, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ()>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            match Pin::new(&mut line.stream).poll_read(context, &mut buffer) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    let logs_in = !self.mqtt.is_open();
-                    self.mqtt.handle_bytes(buffer.filled(), now, &mut self.gate);
-                    let pace = match self.gate.visitor {
+                    let logs_in = !line.mqtt.is_open();
+                    line.mqtt.handle_bytes(buffer.filled(), now, &mut line.gate);
+                    let pace = match line.gate.visitor {
                         Visitor::Thing(_) => THING_BYTES_A_SECOND,
                         Visitor::Controller => CONTROLLER_BYTES_A_SECOND,
                     };
@@ -238,63 +226,62 @@ impl Conversation {
         })
     }
 
-    fn take_events(&mut self, now: Instant) {
-        while let Some(event) = self.mqtt.poll_event() {
+    fn take_events(&mut self, line: &mut Line, mailbox: &Arc<Mailbox>, now: Instant) {
+        while let Some(event) = line.mqtt.poll_event() {
+            let shared = &line.gate.shared;
             match event {
-                Event::Connected { client_id } => self.join(client_id),
+                Event::Connected { client_id } => self.join(line, mailbox, client_id),
                 Event::Subscribed { topic } => {
                     if let Some(route) = parse_topic(&topic)
                         && !self.routes.contains(&route)
                     {
-                        self.gate.shared.router.subscribe(route.clone(), &self.mailbox);
+                        shared.router.subscribe(route.clone(), mailbox);
                         self.routes.push(route);
                     }
                 }
                 Event::Unsubscribed { topic } => {
                     if let Some(route) = parse_topic(&topic) {
-                        self.gate.shared.router.unsubscribe(&route, &self.mailbox);
+                        shared.router.unsubscribe(&route, mailbox);
                         self.routes.retain(|other| *other != route);
                     }
                 }
-                Event::Published(publication) => self.take_publication(&publication, now),
+                Event::Published(publication) => self.take_publication(&line.gate, mailbox, &publication, now),
                 Event::Acknowledged => {}
-                Event::Rejected(Rejection::PublishTopic) => self.gate.shared.metrics.denials.publish_topic.one(),
-                Event::Rejected(Rejection::SubscribeTopic) => self.gate.shared.metrics.denials.subscribe_topic.one(),
+                Event::Rejected(Rejection::PublishTopic) => shared.metrics.denials.publish_topic.one(),
+                Event::Rejected(Rejection::SubscribeTopic) => shared.metrics.denials.subscribe_topic.one(),
             }
         }
     }
 
-    fn join(&mut self, client_id: String) {
+    fn join(&mut self, line: &mut Line, mailbox: &Arc<Mailbox>, client_id: String) {
         self.arriving = None;
-        let Some(party) = &self.gate.party else { return };
-        let shared = &self.gate.shared;
+        let Some(party) = &line.gate.party else { return };
+        let shared = &line.gate.shared;
         let identity = Identity::from(party);
-        shared.metrics.logged_in[self.gate.visitor.side()].one();
-        shared.router.join(identity.clone(), client_id, self.mailbox.clone(), shared.sessions_per_account);
+        shared.metrics.logged_in[line.gate.visitor.side()].one();
+        shared.router.join(identity.clone(), client_id, mailbox.clone(), shared.sessions_per_account);
         self.identity = Some(identity);
         // Whoever was removed after his password was checked was not yet there to be ended.
         if matches!(party, Party::Controller(account) if !account.is_live()) {
-            self.mqtt.close(CloseReason::Ended);
+            line.mqtt.close(CloseReason::Ended);
         }
     }
 
-    fn take_publication(&mut self, publication: &Publication, now: Instant) {
-        let shared = &self.gate.shared;
-        let Some(party) = &self.gate.party else { return };
-        let right = read(&shared.registry).publish_right(party, publication.topic());
+    fn take_publication(&mut self, gate: &Gate, mailbox: &Arc<Mailbox>, publication: &Publication, now: Instant) {
+        let shared = &gate.shared;
+        let Some(party) = &gate.party else { return };
         let now_us = now.saturating_duration_since(shared.started).as_micros() as u64;
-        match (right, party) {
+        match (gate.publish_right(publication.topic()), party) {
             (Some(Right::Forward(account, direction)), _) => {
                 if !account.may_send(direction, now_us) {
                     return shared.metrics.denials.rate.one();
                 }
-                let message = Message {
-                    topic: publication.topic().to_owned(),
-                    payload: publication.payload().to_vec(),
-                    qos: publication.qos(),
-                };
-                let (taken, full) = shared.router.forward(&(account.topic().clone(), direction), message);
-                shared.metrics.denials.slow_reader.add(full);
+                let letter =
+                    Letter { topic: publication.topic(), payload: publication.payload(), qos: publication.qos() };
+                let (taken, full) = shared.router.forward(&(account.topic().clone(), direction), letter, now);
+                if full > 0 {
+                    shared.metrics.denials.slow_reader.add(full);
+                }
                 if taken + full == 0 {
                     shared.metrics.unheard.one();
                 }
@@ -307,7 +294,7 @@ impl Conversation {
                     tracing::debug!(%thing, "what this thing registered is no list");
                     return shared.metrics.denials.registration.one();
                 };
-                let request = Request::Register { thing: *thing, set, mailbox: self.mailbox.clone() };
+                let request = Request::Register { thing: *thing, set, mailbox: mailbox.clone() };
                 if shared.registrar.try_send(request).is_err() {
                     shared.metrics.denials.registration.one();
                 }
@@ -317,17 +304,17 @@ impl Conversation {
         }
     }
 
-    fn part(&mut self) {
-        let shared = &self.gate.shared;
+    fn part(&mut self, line: &Line, mailbox: &Arc<Mailbox>) {
+        let shared = &line.gate.shared;
         for route in self.routes.drain(..) {
-            shared.router.unsubscribe(&route, &self.mailbox);
+            shared.router.unsubscribe(&route, mailbox);
         }
         if let Some(identity) = self.identity.take() {
-            shared.router.part(&identity, &self.mailbox);
-            shared.metrics.logged_out[self.gate.visitor.side()].one();
+            shared.router.part(&identity, mailbox);
+            shared.metrics.logged_out[line.gate.visitor.side()].one();
         }
         let denials = &shared.metrics.denials;
-        match self.mqtt.closing() {
+        match line.mqtt.closing() {
             Some(CloseReason::NoConnect | CloseReason::NotConnect) => denials.connect.one(),
             Some(CloseReason::Refused(Refusal::BadCredentials)) => denials.credentials.one(),
             Some(CloseReason::Refused(_)) => denials.login.one(),
@@ -337,12 +324,25 @@ impl Conversation {
             Some(CloseReason::ByClient | CloseReason::KeepAlive | CloseReason::TakenOver | CloseReason::Ended)
             | None => {}
         }
-        tracing::debug!(visitor = ?self.gate.visitor, reason = ?self.mqtt.closing(), "a connection is over");
+        tracing::debug!(visitor = ?line.gate.visitor, reason = ?line.mqtt.closing(), "a connection is over");
     }
 }
 
+/// Moves messages from the mailbox to the client, as far as it reads them; `true` if none is left and
+/// the next one will wake the task.
+fn take_mail(line: &mut Line, mailbox: &Mailbox, context: &Context<'_>, now: Instant) -> bool {
+    while line.has_room() {
+        match mailbox.poll_mail(context) {
+            None => return true,
+            Some(Mail::Close(reason)) => line.mqtt.close(reason),
+            Some(Mail::Message(message)) => line.deliver(message.letter(), now),
+        }
+    }
+    false
+}
+
 impl Visitor {
-    fn side(self) -> usize {
+    pub(super) fn side(self) -> usize {
         match self {
             Self::Thing(_) => 0,
             Self::Controller => 1,
@@ -350,51 +350,11 @@ impl Visitor {
     }
 }
 
-impl Policy for Gate {
-    fn connect(&mut self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        let party = match (self.visitor, request.user, request.password) {
-            // Its certificate has said who it is.
-            (Visitor::Thing(thing), None, None) => Party::Thing(thing),
-            (Visitor::Controller, Some(user), Some(password)) => {
-                let account = read(&self.shared.registry).authenticate(user, password);
-                Party::Controller(account.ok_or(Refusal::BadCredentials)?)
-            }
-            (Visitor::Thing(_) | Visitor::Controller, _, _) => return Err(Refusal::BadCredentials),
-        };
-        self.party = Some(party);
-        Ok(())
-    }
-
-    fn assign_client_id(&mut self) -> String {
-        format!("assigned-{}", self.shared.client_ids.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn may_publish(&self, topic: &str) -> bool {
-        self.party.as_ref().is_some_and(|party| read(&self.shared.registry).publish_right(party, topic).is_some())
-    }
-
-    fn may_subscribe(&self, topic: &str) -> bool {
-        self.party.as_ref().is_some_and(|party| read(&self.shared.registry).read_right(party, topic).is_some())
-    }
-}
-
-/// The registry, to look something up.
-pub(super) fn read(registry: &RwLock<Registry>) -> RwLockReadGuard<'_, Registry> {
-    registry.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The registry, to put a change in force; only the registrar does.
-pub(super) fn write(registry: &RwLock<Registry>) -> RwLockWriteGuard<'_, Registry> {
-    registry.write().unwrap_or_else(PoisonError::into_inner)
-}
-
 thread_local! {
     static SCRATCH: RefCell<[u8; SCRATCH_BYTES]> = const { RefCell::new([0; SCRATCH_BYTES]) };
 }
 
 const SCRATCH_BYTES: usize = 8192;
-/// What waits for a slow client before its mailbox has to wait too.
-const OUTPUT_BYTES: usize = 16 * 1024;
 /// Ten of the largest messages a second, and one second ahead.
 const CONTROLLER_BYTES_A_SECOND: u64 = 32 * 1024;
 /// Ten messages a second for each of 32 topics.
