@@ -35,9 +35,9 @@ pub struct Place {
     /// The folder with the server's certificate and key
     folder: PathBuf,
     /// The port for things
-    things: u16,
+    pub things: u16,
     /// The port for controllers
-    controllers: u16,
+    pub controllers: u16,
 }
 
 /// Who hears a topic.
@@ -47,14 +47,7 @@ struct Connection(RefCell<TlsStream<TcpStream>>);
 
 /// Forwards until the process is ended.
 pub fn play(place: &Place) -> anyhow::Result<()> {
-    let chain = CertificateDer::pem_file_iter(place.folder.join("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(place.folder.join("server.key"))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.send_tls13_tickets = 0;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(tls(place)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(LocalSet::new().run_until(async {
         let hearers = Hearers::default();
@@ -63,6 +56,18 @@ pub fn play(place: &Place) -> anyhow::Result<()> {
         tokio::try_join!(things, controllers)
     }))?;
     Ok(())
+}
+
+/// The server's side of TLS, as the servers that are measured have it.
+pub fn tls(place: &Place) -> anyhow::Result<Arc<ServerConfig>> {
+    let chain = CertificateDer::pem_file_iter(place.folder.join("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(place.folder.join("server.key"))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }
 
 async fn listen(port: u16, acceptor: TlsAcceptor, hearers: Hearers) -> io::Result<()> {

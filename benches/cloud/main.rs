@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout, reason = "the table is what this is for")]
 #![allow(unreachable_pub, reason = "what is `pub` here is so for its neighbours")]
 
+mod bare_floor;
 mod crowd;
 mod crowded;
 mod floor;
@@ -63,6 +64,8 @@ struct Args {
 enum Role {
     /// A forwarder that does nothing else.
     Floor(floor::Place),
+    /// The same without a runtime.
+    BareFloor(floor::Place),
 }
 
 /// Round trips through one server in a row.
@@ -74,8 +77,10 @@ const TALKING: usize = 32;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    if let Some(Role::Floor(place)) = &args.role {
-        return floor::play(place);
+    match &args.role {
+        Some(Role::Floor(place)) => return floor::play(place),
+        Some(Role::BareFloor(place)) => return bare_floor::play(place),
+        None => {}
     }
     let limit = getrlimit(Resource::Nofile);
     // Servers inherit it. Where this is not enough, connecting says so.
@@ -86,7 +91,8 @@ fn main() -> anyhow::Result<()> {
     let households = households::settle(u32::try_from(idle + 1)?, &pki, &certificates.chain)?;
     let mut servers = vec![server::sect_cloud(&pki, &certificates, &households)?];
     if !args.alone {
-        servers.push(server::floor(&pki, &certificates)?);
+        servers.push(server::floor("floor", &pki, &certificates)?);
+        servers.push(server::floor("bare-floor", &pki, &certificates)?);
         match server::mosquitto(&pki, &certificates, &households)? {
             Some(installed) => servers.push(installed),
             None => println!("Mosquitto is not installed: the comparison with it is left out."),
@@ -94,6 +100,8 @@ fn main() -> anyhow::Result<()> {
     }
 
     measure_round_trips(&servers, &households[..TALKING], args.round_trips)?;
+    // No server has a thread for each of thousands.
+    servers.retain(|server| server.name != "bare-floor");
     let (talking, idle) = households.split_at(1);
     crowded::measure(&servers, talking, idle, args.calm)
 }
@@ -132,9 +140,14 @@ fn measure_round_trips(servers: &[Installed], households: &[Household], count: u
         let each = processor.as_secs_f64() * 1e6 / taken.count() as f64;
         println!("{:<44}{:>10.1}{:>10.1}{each:>14.1}", server.name, taken.quantile(50), taken.quantile(99));
     }
-    if let [(_, ours, _), (_, floor, _), (_, theirs, _)] = &talks[..] {
-        goal("p50 of sect-cloud / of Mosquitto", ours.quantile(50) / theirs.quantile(50), 0.7);
-        println!("{:<52}{:>8.2}", "p50 of the floor / of Mosquitto", floor.quantile(50) / theirs.quantile(50));
+    if let [(_, ours, _), floors @ .., (_, theirs, _)] = &talks[..]
+        && servers.last().is_some_and(|server| server.name == "Mosquitto")
+    {
+        let ratio = |taken: &Taken| taken.quantile(50) / theirs.quantile(50);
+        goal("p50 of sect-cloud / of Mosquitto", ratio(ours), 0.7);
+        for (server, (_, taken, _)) in servers[1..].iter().zip(floors) {
+            println!("{:<52}{:>8.2}", format!("p50 of {} / of Mosquitto", server.name), ratio(taken));
+        }
     }
     Ok(())
 }

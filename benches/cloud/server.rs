@@ -77,13 +77,13 @@ pub fn sect_cloud(pki: &Pki, certificates: &Certificates, households: &[Househol
     Ok(installed)
 }
 
-/// The forwarder that does nothing else: this program in another role.
-pub fn floor(pki: &Pki, certificates: &Certificates) -> anyhow::Result<Installed> {
-    let mut installed = Installed::new("floor", std::env::current_exe()?)?;
+/// A forwarder that does nothing else: this program in the role of that name.
+pub fn floor(role: &'static str, pki: &Pki, certificates: &Certificates) -> anyhow::Result<Installed> {
+    let mut installed = Installed::new(role, std::env::current_exe()?)?;
     certificates.write(installed.folder.path(), pki)?;
     let folder = installed.folder.path().to_string_lossy().into_owned();
     let ports = [installed.things, installed.controllers].map(|port| port.to_string());
-    installed.arguments = [vec!["floor".to_owned(), folder], ports.to_vec()].concat();
+    installed.arguments = [vec![role.to_owned(), folder], ports.to_vec()].concat();
     Ok(installed)
 }
 
