@@ -7,7 +7,7 @@ chip='' lines=''
 chip() {
     local bank=/sys/kernel/config/gpio-sim/board/bank
     modprobe gpio-sim
-    mount -t configfs none /sys/kernel/config
+    mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
     mkdir -p "$bank"
     echo 54 >"$bank/num_lines"
     echo 1 >"$bank/../live"
