@@ -5,14 +5,13 @@
 
 pub mod cloud;
 pub mod hardware;
+pub mod wifi;
 
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, de};
@@ -23,7 +22,7 @@ pub use self::hardware::{
     ButtonConfig, ButtonDriverName, DisplayConfig, DisplayDriverName, LedConfig, LedDriverName, OutletConfig,
     OutletDriverName,
 };
-use crate::proto::wifi::{Ssid, WifiPsk};
+pub use self::wifi::{NetworkConfig, WifiConfig, WifiDriverName};
 
 /// Where the configuration is looked for when nobody says where; it may be missing there.
 pub const DEFAULT_PATH: &str = "/etc/sect/sectd.toml";
@@ -91,46 +90,6 @@ pub struct LocalServerConfig {
     pub port: u16,
 }
 
-/// `[wifi]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct WifiConfig {
-    /// Whose radio.
-    pub driver: WifiDriverName,
-    /// The thing's own address on its access point.
-    pub ap_address: IpAddr,
-    /// The simulated radio's socket; `radio.sock` in the runtime folder without it.
-    pub path: Option<PathBuf>,
-    /// How long the simulated radio takes to join, in milliseconds.
-    pub join_delay_ms: u16,
-    /// What the simulated radio finds on the air.
-    pub networks: Vec<NetworkConfig>,
-}
-
-/// Whose radio.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WifiDriverName {
-    /// A Unix socket that stands for the air.
-    #[default]
-    Simulated,
-}
-
-/// `[[wifi.networks]]`: a network that the simulated radio can join.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct NetworkConfig {
-    /// Its name.
-    #[serde(deserialize_with = "text")]
-    pub ssid: Ssid,
-    /// What opens it.
-    #[serde(deserialize_with = "text")]
-    pub passphrase: WifiPsk,
-    /// The address that the thing gets there.
-    #[serde(default = "localhost")]
-    pub address: IpAddr,
-}
-
 /// `[announce]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -172,18 +131,6 @@ impl Default for Config {
 impl Default for LocalServerConfig {
     fn default() -> Self {
         Self { port: 8883 }
-    }
-}
-
-impl Default for WifiConfig {
-    fn default() -> Self {
-        Self {
-            driver: WifiDriverName::default(),
-            ap_address: IpAddr::V4(Ipv4Addr::new(192, 168, 4, 1)),
-            path: None,
-            join_delay_ms: 200,
-            networks: Vec::new(),
-        }
     }
 }
 
@@ -346,27 +293,9 @@ impl Config {
         if self.local_server.port == 0 {
             return Some(("local-server.port", "write a port that controllers can be told, as in 8883"));
         }
-        if self.wifi.ap_address.is_unspecified() || self.wifi.ap_address.is_multicast() {
-            return Some(("wifi.ap-address", "write the address of one host, as in \"192.168.4.1\""));
-        }
-        // On one address a stranger who reads the announcement could knock at the pairing listener.
-        if self.wifi.networks.iter().any(|network| network.address == self.wifi.ap_address) {
-            return Some(("wifi.networks.address", "write another address than that of wifi.ap-address"));
-        }
-        hardware::problem(&self.outlet, &self.button, &self.led, &self.display).or_else(|| cloud::problem(&self.cloud))
+        let hardware = || hardware::problem(&self.outlet, &self.button, &self.led, &self.display);
+        self.wifi.problem().or_else(hardware).or_else(|| cloud::problem(&self.cloud))
     }
-}
-
-impl WifiConfig {
-    /// How long the simulated radio takes to join.
-    #[must_use]
-    pub fn join_delay(&self) -> Duration {
-        Duration::from_millis(self.join_delay_ms.into())
-    }
-}
-
-fn localhost() -> IpAddr {
-    IpAddr::V4(Ipv4Addr::LOCALHOST)
 }
 
 /// Reads what is written as text; the message names no value, because it may be a passphrase.
@@ -392,6 +321,8 @@ fn place(text: &str, byte: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::thing::gpio::Active;
 
@@ -469,6 +400,8 @@ mod tests {
             wifi: WifiConfig {
                 driver: WifiDriverName::Simulated,
                 ap_address: IpAddr::from([127, 0, 4, 1]),
+                interface: None,
+                country: None,
                 path: Some("/w".into()),
                 join_delay_ms: 5,
                 networks: vec![NetworkConfig {

@@ -3,11 +3,14 @@
 //! Orders return at once and replace whatever was going on; what becomes of them comes back from
 //! [`Wifi::next`]. A radio that is slow, or asked over a bus, fits behind the same few calls.
 
+pub mod addresses;
+mod network_manager;
 mod simulated;
 
 use std::io;
 use std::net::IpAddr;
 
+pub use network_manager::NetworkManagerRadio;
 pub use simulated::SimulatedRadio;
 
 use super::config::{Config, WifiDriverName};
@@ -30,13 +33,16 @@ pub struct WifiReport {
 #[derive(Debug)]
 pub enum Wifi {
     /// A Unix socket that stands for the air.
-    Simulated(SimulatedRadio),
+    Simulated(Box<SimulatedRadio>),
+    /// A real one.
+    NetworkManager(NetworkManagerRadio),
 }
 
 impl Air for Wifi {
     fn seen(&self) -> Vec<NetworkItem> {
         match self {
             Self::Simulated(radio) => radio.seen(),
+            Self::NetworkManager(radio) => radio.seen(),
         }
     }
 }
@@ -50,8 +56,10 @@ impl Wifi {
     pub fn open(config: &Config) -> io::Result<Self> {
         match config.wifi.driver {
             WifiDriverName::Simulated => {
-                SimulatedRadio::open(&config.radio_path(), &config.routers_path(), &config.wifi).map(Self::Simulated)
+                let radio = SimulatedRadio::open(&config.radio_path(), &config.routers_path(), &config.wifi)?;
+                Ok(Self::Simulated(Box::new(radio)))
             }
+            WifiDriverName::NetworkManager => Ok(Self::NetworkManager(NetworkManagerRadio::open(&config.wifi))),
         }
     }
 
@@ -59,6 +67,7 @@ impl Wifi {
     pub fn open_access_point(&mut self, ssid: &str, passphrase: &Passcode) {
         match self {
             Self::Simulated(radio) => radio.open_access_point(ssid, passphrase),
+            Self::NetworkManager(radio) => radio.open_access_point(ssid, passphrase),
         }
     }
 
@@ -66,6 +75,7 @@ impl Wifi {
     pub fn close(&mut self) {
         match self {
             Self::Simulated(radio) => radio.close(),
+            Self::NetworkManager(radio) => radio.close(),
         }
     }
 
@@ -74,6 +84,7 @@ impl Wifi {
     pub fn join(&mut self, network: &HomeNetwork) {
         match self {
             Self::Simulated(radio) => radio.join(network),
+            Self::NetworkManager(radio) => radio.join(network),
         }
     }
 
@@ -81,6 +92,7 @@ impl Wifi {
     pub async fn next(&mut self) -> WifiReport {
         match self {
             Self::Simulated(radio) => radio.next().await,
+            Self::NetworkManager(radio) => radio.next().await,
         }
     }
 }
