@@ -2,7 +2,7 @@
 //! (D-Bus specification 0.43).
 //!
 //! The crate that is usual for this made the daemon of the board half a megabyte larger, which it may not be,
-//! and keeps copies of the passwords that go through it (docs/adr/0015). What comes from the bus comes from
+//! and keeps copies of the passwords that go through it (docs/adr/0016). What comes from the bus comes from
 //! the machine's own services, and is read as if it did not: a message that is none ends the connection.
 
 mod call;
