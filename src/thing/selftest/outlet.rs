@@ -27,6 +27,9 @@ const NO_REACTION: &str = "nothing clicks: is it the right pin (outlet.pin), has
     one ground with the Pi? It clicks and the lamp stays dark: the lamp's own wires, the contact NO instead of NC";
 const WRONG_WAY: &str = "it is on when it should be off: set outlet.active to the other one of \"high\" and \"low\"";
 
+const NOT_KEPT: &str = "a restart of the daemon would switch the load. Some chips' drivers drop a line that nobody holds: on \
+    a Raspberry Pi set outlet.driver = \"rppal\". Or something else drives it: another program, an overlay in config.txt";
+
 pub(super) async fn test(bench: &mut Bench, config: &Config, args: &OutletArgs) -> Result<(), Halt> {
     let place = config.outlet.place();
     let what = match &place {
@@ -87,13 +90,11 @@ async fn switch(
     match OutletDriver::open(config) {
         Ok((again, OutletState::On)) => {
             *outlet = Some(again);
-            let todo = "something else drives the line: look for another program, or an overlay in config.txt";
-            bench.look("kept", "let go and taken again: still on", "Did it stay on all the time?", todo).await?;
+            bench.look("kept", "let go and taken again: still on", "Did it stay on all the time?", NOT_KEPT).await?;
         }
         Ok((again, OutletState::Off)) => {
             *outlet = Some(again);
-            let todo = "something else drives the line: look for another program, or an overlay in config.txt";
-            bench.fail("kept", "let go and taken again, it is off", todo);
+            bench.fail("kept", "let go and taken again, it is off", NOT_KEPT);
         }
         Err(error) => {
             bench.fail("kept", error.to_string(), "another program took the line; end it and try again");
