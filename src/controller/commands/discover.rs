@@ -17,9 +17,10 @@ use crate::controller::reach;
 
 /// Answers come within a second; a slow radio gets two more.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Nobody waits to the end once all of one's own are there and nothing new was heard for so long: the question
-/// is asked again after a second, so that one lost packet hides nobody.
-const QUIET: Duration = Duration::from_millis(1250);
+/// Nobody waits to the end once all of one's own are there and nothing new was heard for so long,
+const QUIET: Duration = Duration::from_millis(500);
+/// but everybody until then: the question is asked again after a second, so that one lost packet hides nobody.
+const ASKED_AGAIN: Duration = Duration::from_millis(1250);
 /// How long one proof of a key may take after that.
 const PROOF: Duration = Duration::from_secs(3);
 
@@ -48,7 +49,8 @@ pub(super) async fn run(context: &Context<'_>) -> Result<(), Failure> {
     loop {
         // Who said how long to look knows of more than his own.
         let is_enough = context.global.timeout.is_none() && proofs.is_empty() && are_all_found(&entries, &found);
-        let until = if is_enough { deadline.min(heard + QUIET) } else { deadline };
+        let enough = deadline.min((heard + QUIET).max(started + ASKED_AGAIN));
+        let until = if is_enough { enough } else { deadline };
         tokio::select! {
             Some(announced) = browse.next() => {
                 heard = Instant::now();
