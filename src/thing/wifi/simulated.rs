@@ -345,8 +345,12 @@ mod tests {
             // The access point is gone at once; a wait that is dropped loses nothing.
             let join = join_simulated(&path, "SecT-4F7K", &secret("0123456789ABCDEF")).await;
             assert!(matches!(join, Err(JoinError::NotFound)));
-            let _ = timeout(Duration::from_millis(1), radio.next()).await;
-            assert_eq!(radio.next().await, WifiReport { event, address });
+            // On a busy machine it may be due already.
+            let report = match timeout(Duration::from_millis(1), radio.next()).await {
+                Ok(report) => report,
+                Err(_) => radio.next().await,
+            };
+            assert_eq!(report, WifiReport { event, address });
             assert!(ordered.elapsed() >= Duration::from_millis(20));
         }
     }
