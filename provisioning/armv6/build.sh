@@ -58,15 +58,29 @@ export PATH="$cache/venv/bin:$PATH"
 export RUSTC="$cache/rust/usr/bin/rustc" CARGO="$cache/rust/usr/bin/cargo" RUSTC_BOOTSTRAP=1
 export CARGO_ZIGBUILD_PYTHON_PATH="$cache/venv/bin/python" CARGO_TARGET_DIR="$cache/target"
 # An OpenSSL with what SecT uses, and no tables for unwinding: a panic ends the daemon, and systemd starts it again.
+# For the same reason the standard library comes without what draws a backtrace. SHA-512 in loops: written out it is
+# 40 KiB of code, and this processor's instruction cache has 16.
 OPENSSL_SRC_PERL=$PWD/provisioning/small-sectd.sh
-RUSTFLAGS="${RUSTFLAGS:-} -Cforce-unwind-tables=no"
-# A SQLite without full-text search, geometry and statistics.
+RUSTFLAGS="${RUSTFLAGS:-} -Cforce-unwind-tables=no --cfg=sha2_backend_soft=\"compact\""
+# A SQLite without full-text search, geometry, statistics, JSON, calendar and what else no statement here asks for.
 LIBSQLITE3_FLAGS='-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE
     -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_ENABLE_LOAD_EXTENSION -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_MEMORY_MANAGEMENT
-    -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_TRACE -DSQLITE_OMIT_SHARED_CACHE'
-export OPENSSL_SRC_PERL RUSTFLAGS LIBSQLITE3_FLAGS
+    -USQLITE_ENABLE_API_ARMOR -USQLITE_ENABLE_COLUMN_METADATA -USQLITE_SOUNDEX
+    -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_TRACE -DSQLITE_OMIT_SHARED_CACHE
+    -DSQLITE_OMIT_AUTHORIZATION -DSQLITE_OMIT_COMPILEOPTION_DIAGS -DSQLITE_OMIT_COMPLETE -DSQLITE_OMIT_DATETIME_FUNCS
+    -DSQLITE_OMIT_DECLTYPE -DSQLITE_OMIT_GET_TABLE -DSQLITE_OMIT_INCRBLOB -DSQLITE_OMIT_JSON
+    -DSQLITE_OMIT_PROGRESS_CALLBACK -DSQLITE_OMIT_UTF16 -DSQLITE_UNTESTABLE'
+CFLAGS_arm_unknown_linux_musleabihf='-fno-asynchronous-unwind-tables -fno-unwind-tables'
+export OPENSSL_SRC_PERL RUSTFLAGS LIBSQLITE3_FLAGS CFLAGS_arm_unknown_linux_musleabihf
+# Cargo does not see what is in that script: another one is another OpenSSL.
+options=$(sha256sum <"$OPENSSL_SRC_PERL")
+if [ "$(cat "$cache/openssl-options" 2>/dev/null)" != "$options" ]; then
+    "$CARGO" clean --quiet --profile board --target $target -p openssl-sys
+    printf '%s\n' "$options" >"$cache/openssl-options"
+fi
 say "building sectd for $target (5 minutes the first time, most of it OpenSSL)"
-cargo-zigbuild rustc --profile board --locked --target $target -Zbuild-std=std,panic_abort \
+cargo-zigbuild rustc --profile board --locked --target $target \
+    -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
     --no-default-features --features thing --bin sectd -- -Clink-self-contained=no
 install -m 755 "$cache/target/$target/board/sectd" "$out/sectd"
 
