@@ -80,11 +80,11 @@ pub enum Kind {
 pub struct Malformed;
 
 impl Message {
-    /// How many bytes a message has, from its first [`FIXED`].
+    /// How many bytes a message has, from its first 16.
     ///
     /// # Errors
     ///
-    /// [`Malformed`], also when it is longer than [`MAX_MESSAGE`].
+    /// [`Malformed`], also when it is longer than a message may be.
     pub fn length(fixed: [u8; FIXED]) -> Result<usize, Malformed> {
         if fixed[0] != LITTLE_ENDIAN || fixed[3] != VERSION {
             return Err(Malformed);
