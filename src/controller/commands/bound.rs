@@ -1,19 +1,13 @@
 //! A plug of the keyring, locked, reached and ready to be asked.
 
-use std::time::Duration;
-
 use super::{Context, LOCK_PATIENCE};
 use crate::controller::clock;
 use crate::controller::exit::{Exit, Failure};
 use crate::controller::keyring::{Entry, Keyring, Locked};
-use crate::controller::reach::{self, Search};
+use crate::controller::reach::Search;
 use crate::controller::session::{Answer, Session, accepted, within};
-use crate::mqtt::client::LinkError;
 use crate::proto::message::ReturnCode;
 use crate::proto::operation::Operation;
-
-/// How long one handshake may take with a plug that has just answered.
-const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// The entry is what the keyring held after the lock was taken, so no other process changes it.
 pub(super) struct Bound<'a> {
@@ -95,7 +89,8 @@ impl<'a> Bound<'a> {
 }
 
 /// Opens a session with the keys that the plug has. Of a run that was cut off nobody knows whether it took them;
-/// where it did not, it still has those from before.
+/// where it did not, it still has those from before. None is given up for that: whoever stands between can refuse
+/// keys in the plug's name, and a last message of that run may still be on its way.
 async fn open(entry: Entry, search: &Search) -> Result<(Entry, Session), Failure> {
     let failure = match Session::open(&entry, search).await {
         Ok(session) => return Ok((entry, session)),
@@ -108,27 +103,10 @@ async fn open(entry: Entry, search: &Search) -> Result<(Entry, Session), Failure
         let mut before = entry.clone();
         std::mem::swap(&mut before.binding, &mut before.others[at]);
         if let Ok(session) = Session::open(&before, search).await {
-            // The plug is there: what it refuses now, it never took.
-            let mut others = std::mem::take(&mut before.others);
-            if let Some(address) = search.addresses.last(&before.binding.thing) {
-                let mut unrefused = Vec::new();
-                for other in others {
-                    if !reach::open(&other, address, HANDSHAKE).await.is_err_and(|error| is_refusal(&error)) {
-                        unrefused.push(other);
-                    }
-                }
-                others = unrefused;
-            }
-            before.others = others;
             return Ok((before, session));
         }
     }
     Err(failure)
-}
-
-/// Whether whoever answers there does not know the keys.
-const fn is_refusal(error: &LinkError) -> bool {
-    matches!(error, LinkError::KeyRefused | LinkError::NotTheThing | LinkError::LoginRefused(_))
 }
 
 impl Context<'_> {

@@ -34,8 +34,8 @@ pub struct Entry {
     pub others: Vec<Binding>,
 }
 
-/// More runs than these are not cut off one after the other without an answer in between.
-const MAX_OTHERS: usize = 3;
+/// Of the runs that were cut off, those before these few are forgotten; the keys that worked never are.
+const MAX_UNCONFIRMED: usize = 3;
 
 impl Entry {
     /// A thing under a name.
@@ -62,7 +62,11 @@ impl Entry {
         others.insert(0, self.binding);
         // The same run is saved more than once.
         others.retain(|other| other.cid != binding.cid);
-        others.truncate(MAX_OTHERS);
+        let mut unconfirmed = 0;
+        others.retain(|other| {
+            unconfirmed += usize::from(!other.confirmed);
+            other.confirmed || unconfirmed <= MAX_UNCONFIRMED
+        });
         Self { alias, binding, others }
     }
 }

@@ -212,3 +212,17 @@ async fn what_the_keyring_prints_holds_no_secret() {
         !shown.contains(entry.binding.credentials.password.expose()) && !shown.contains(entry.binding.topic.as_str())
     );
 }
+
+#[test]
+fn runs_that_are_cut_off_one_after_the_other_never_cost_the_keys_that_worked() {
+    let mut worked = entry("Lamp", 1);
+    worked.binding.confirmed = true;
+    let cid = worked.binding.cid;
+    let mut kept = worked;
+    for runs in 1..=10 {
+        kept = kept.with_unconfirmed("Lamp".parse().expect("a name"), entry("Lamp", 1).binding);
+        assert!(!kept.binding.confirmed);
+        assert_eq!(kept.others.len(), runs.min(MAX_UNCONFIRMED + 1));
+        assert!(kept.others.iter().any(|other| other.cid == cid && other.confirmed), "{runs}");
+    }
+}
