@@ -110,7 +110,7 @@ pub struct Add {
 #[derive(Debug, Clone, Args)]
 pub struct Remove {
     /// His name, or his id as `sect user list` shows it
-    #[arg(value_name = "NAME|ID")]
+    #[arg(value_name = "NAME|ID", allow_hyphen_values = true)]
     pub who: String,
 
     /// Does not ask
@@ -122,7 +122,7 @@ pub struct Remove {
 #[derive(Debug, Clone, Args)]
 pub struct SetRole {
     /// His name, or his id as `sect user list` shows it
-    #[arg(value_name = "NAME|ID")]
+    #[arg(value_name = "NAME|ID", allow_hyphen_values = true)]
     pub who: String,
 
     /// The new role
@@ -138,7 +138,7 @@ pub struct SetRole {
 #[derive(Debug, Clone, Args)]
 pub struct Rename {
     /// His name, or his id as `sect user list` shows it
-    #[arg(value_name = "NAME|ID")]
+    #[arg(value_name = "NAME|ID", allow_hyphen_values = true)]
     pub who: String,
 
     /// The new name
@@ -234,6 +234,22 @@ mod tests {
         assert_eq!((wanted.role, wanted.yes), (Role::Viewer, false));
         let refused = read("sect user set-role Ana king").expect_err("refused");
         assert!(refused.contains("[possible values: owner, supervisor, operator, viewer]"), "{refused}");
+    }
+
+    #[test]
+    fn an_id_may_begin_with_a_hyphen() {
+        let Ok(Command::User { what: User::Remove(wanted) }) = read("sect user remove -y7aBcDeFgHi --yes") else {
+            panic!("understood")
+        };
+        assert_eq!((wanted.who.as_str(), wanted.yes), ("-y7aBcDeFgHi", true));
+        let Ok(Command::User { what: User::SetRole(wanted) }) = read("sect user set-role -aBcDeFgHiJ viewer") else {
+            panic!("understood")
+        };
+        assert_eq!((wanted.who.as_str(), wanted.yes), ("-aBcDeFgHiJ", false));
+        let Ok(Command::User { what: User::Remove(wanted) }) = read("sect user remove --yes --aBcDeFgHi") else {
+            panic!("understood")
+        };
+        assert_eq!(wanted.who, "--aBcDeFgHi");
     }
 
     #[test]
