@@ -61,7 +61,9 @@ impl Stations {
         };
         let message = question.reply(answer, self.own, given.map(|address| (address, LEASE_SECONDS)));
         // One that has no address yet, or must not use the one that it has, hears what all hear.
-        let to = question.current.filter(|_| answer == Answer::Ack).unwrap_or(Ipv4Addr::BROADCAST);
+        // What claims to be elsewhere is not looked for there.
+        let here = question.current.filter(|current| current.octets()[..3] == self.own.octets()[..3]);
+        let to = here.filter(|_| answer == Answer::Ack).unwrap_or(Ipv4Addr::BROADCAST);
         Some(Reply { message, to })
     }
 
@@ -156,6 +158,15 @@ mod tests {
         let ack = stations.answer(&asks(PHONE, [192, 168, 4, 99], &[53, 1, 8])).expect("an answer");
         assert_eq!((given(&ack), ack.to), ([0; 4], Ipv4Addr::new(192, 168, 4, 99)));
         assert_eq!(options(&ack), [53, 1, 5, 54, 4, 192, 168, 4, 1, 1, 4, 255, 255, 255, 0]);
+    }
+
+    #[test]
+    fn nobody_is_answered_at_an_address_of_another_network() {
+        let mut stations = Stations::new(OWN);
+        for current in [[10, 0, 0, 7], [192, 168, 5, 10], [8, 8, 8, 8]] {
+            let ack = stations.answer(&asks(PHONE, current, &[53, 1, 8])).expect("an answer");
+            assert_eq!((given(&ack), ack.to), ([0; 4], Ipv4Addr::BROADCAST));
+        }
     }
 
     #[test]
