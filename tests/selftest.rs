@@ -1,5 +1,8 @@
 //! `sectd selftest` as a process: simulated back ends, boards where something is missing, a daemon that runs.
 
+#[path = "support/place.rs"]
+mod place;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,11 +11,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use place::{Place, text};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A board: a folder with settings.
-struct Board(TempDir);
+/// A board at home in a network of its own.
+struct Board(Place);
 
 impl Board {
     fn new(more: &str) -> Self {
@@ -21,28 +24,16 @@ impl Board {
 
     /// `state` is the state folder, in the board's own folder or anywhere.
     fn with_state(state: &str, more: &str) -> Self {
-        let board = Self(tempfile::tempdir().expect("a folder"));
-        let folder = board.0.path().display();
-        let state = board.0.path().join(state);
-        let settings = format!(
-            "state-dir = \"{}\"\nruntime-dir = \"{folder}/run\"\n[local-server]\nport = {}\n[announce]\n\
-             enabled = false\n[wifi]\nap-address = \"127.0.10.1\"\n[[wifi.networks]]\nssid = \"Home\"\n\
-             passphrase = \"correct horse\"\naddress = \"127.0.10.2\"\n{more}",
-            state.display(),
-            free_port(),
-        );
-        fs::write(board.path("sectd.toml"), settings).expect("written");
-        board
+        let home = "[[wifi.networks]]\nssid = \"Home\"\npassphrase = \"correct horse\"\naddress = \"127.0.10.2\"\n";
+        Self(Place::new(10, state, &format!("{home}{more}")))
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path(name)
     }
 
     fn sectd(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sectd"));
-        command.arg("--config").arg(self.path("sectd.toml"));
-        command.env_remove("SECT_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+        let mut command = self.0.sectd();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -93,15 +84,6 @@ impl Drop for Daemon {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.10.1:0").expect("binds");
-    listener.local_addr().expect("bound").port()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {

@@ -1,51 +1,20 @@
 //! `sectd` as a service manager sees it: notifications, settings, the journal, SIGTERM.
 
+#[path = "support/place.rs"]
+mod place;
+
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use place::{Place, text};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A folder with settings; the port is free because the addresses are the plug's own.
-struct Place(TempDir);
-
-impl Place {
-    fn new(more: &str) -> Self {
-        let place = Self(tempfile::tempdir().expect("a folder"));
-        let folder = place.0.path().display();
-        let settings = format!(
-            "state-dir = \"{folder}/state\"\nruntime-dir = \"{folder}/run\"\n[wifi]\nap-address = \"127.0.9.1\"\n\
-             [local-server]\nport = {}\n[announce]\nenabled = false\n{more}",
-            free_port()
-        );
-        fs::write(place.path("sectd.toml"), settings).expect("written");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn sectd(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sectd"));
-        command.arg("--config").arg(self.path("sectd.toml"));
-        command.env_remove("SECT_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
-        command
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.9.1:0").expect("binds");
-    listener.local_addr().expect("bound").port()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+fn place(more: &str) -> Place {
+    Place::new(9, "state", more)
 }
 
 /// A daemon that ends with its test, however that ends.
@@ -97,7 +66,7 @@ impl Manager {
 
 #[test]
 fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
-    let place = Place::new("");
+    let place = place("");
     let manager = Manager::new(&place);
     let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
     let waiting = "STATUS=waiting for its owner: the display shows the passcode";
@@ -116,7 +85,7 @@ fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
 
 #[test]
 fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
-    let place = Place::new("");
+    let place = place("");
     fs::create_dir(place.path("state")).expect("made");
     fs::write(place.path("state/claimed"), "").expect("written");
     let manager = Manager::new(&place);
@@ -134,10 +103,10 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
 #[test]
 fn settings_are_checked_by_the_daemon_that_will_read_them() {
     let check = |place: &Place| -> Output { place.sectd().arg("check-config").output().expect("runs") };
-    let good = check(&Place::new(""));
+    let good = check(&place(""));
     assert_eq!((good.status.code(), text(&good.stdout), text(&good.stderr)), (Some(0), "ok\n".into(), String::new()));
 
-    let bad = Place::new("interfaces = \"lo\"\n");
+    let bad = place("interfaces = \"lo\"\n");
     let found = check(&bad);
     let expected = format!(
         "sectd: {}:9:1: unknown field `interfaces`, expected `enabled` or `interface`\n",
@@ -151,7 +120,7 @@ fn settings_are_checked_by_the_daemon_that_will_read_them() {
 
 #[test]
 fn the_passcode_is_not_drawn_into_the_journal() {
-    let place = Place::new("[display]\ndriver = \"terminal\"\n");
+    let place = place("[display]\ndriver = \"terminal\"\n");
     // systemd names the journal's end of standard error by device and inode.
     let journal = File::create(place.path("journal")).expect("made");
     let metadata = journal.metadata().expect("there");
