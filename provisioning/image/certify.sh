@@ -47,6 +47,11 @@ esac
 sectd=${SECTD:-sectd}
 sect_cloud=${SECT_CLOUD:-sect-cloud}
 
+# A link on a card that somebody else has written leads into this machine.
+for folder in etc etc/credstore var var/lib var/lib/sect; do
+    [ ! -L "$root/$folder" ] || fail "$root/$folder is a link: not a card that pi-gen made"
+done
+
 # A newer sectd would write a store that the card's own cannot read.
 installed=$(dpkg-query --admindir="$root/var/lib/dpkg" --show --showformat='${Version}' sectd 2>/dev/null) ||
     fail "$root has no sectd installed"

@@ -53,6 +53,14 @@ before=$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.*)
 mv "$ROOTFS_DIR/etc/credstore/sect.device.crt" "$work/first.crt"
 [ "$(certify "$ROOTFS_DIR")" = "$id" ] || fail "another identity after an interruption"
 [ "$(certify "$work/card")" != "$id" ] || fail "two cards with one identity"
+# A card that leads into the factory's own machine changes nothing there.
+mkdir -m 755 "$work/elsewhere"
+mv "$work/card/etc/credstore" "$work/kept"
+ln -s "$work/elsewhere" "$work/card/etc/credstore"
+if certify "$work/card"; then fail "a card with a link passed"; fi
+[ "$(stat -c %a "$work/elsewhere")/$(ls -A "$work/elsewhere")" = 755/ ] || fail "what the link leads to was changed"
+rm "$work/card/etc/credstore"
+mv "$work/kept" "$work/card/etc/credstore"
 # What another card was given is noticed.
 cp "$work/first.crt" "$work/card/etc/credstore/sect.device.crt"
 if certify "$work/card"; then fail "a card with another card's certificate passed"; fi
