@@ -1,16 +1,23 @@
 //! Who has which address on the Thing-AP.
 //!
-//! There is a place for each of a few radios, and it keeps its address for as long as the access point is
-//! open; a further one takes the place of the one that came first. Whoever is here has read the display.
+//! An address belongs to the station that was first to ask for it (REQUEST), for as long as the access point is
+//! open: who is here and served stays served, whoever comes after, and no clock is needed for it. An offer keeps
+//! nothing. It only lets two newcomers hear of different addresses, and the oldest one is the first to be made
+//! again, so that invented stations that never ask keep nobody out.
+//!
+//! Invented stations that do ask are not told from real ones: a message says who it is about, and nobody knows who
+//! has sent it. Once they have all 245 addresses, a newcomer hears nothing. To take an address away again would be
+//! the worse choice: then the same flood would reach those who are served. Whoever can do either has read the
+//! display, so he could as well claim the plug, and a station can always set its address itself.
 
 use std::net::Ipv4Addr;
 
 use super::message::{Answer, Ask, Hardware, Question};
 
-/// Addresses that are given at the same time.
-const PLACES: usize = 32;
-/// The last byte of the first of them.
+/// The last byte of the first address that is given.
 const FIRST: u8 = 10;
+/// From there to the network's last one, which is everybody's.
+const PLACES: usize = (u8::MAX - FIRST) as usize;
 /// As long as an access point stays open.
 const LEASE_SECONDS: u32 = 600;
 
@@ -18,10 +25,22 @@ const LEASE_SECONDS: u32 = 600;
 #[derive(Debug)]
 pub struct Stations {
     own: Ipv4Addr,
-    /// By place.
-    known: Vec<Hardware>,
-    /// The place that the next station gets once all are taken.
+    /// By address.
+    places: [Place; PLACES],
+    /// Where the search for an address to offer goes on: behind the newest offer.
     next: usize,
+}
+
+/// An address, as far as the stations are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    /// This station was told of it.
+    Offered(Hardware),
+    /// This station has asked for it, and has it.
+    Bound(Hardware),
+    /// The thing has it.
+    Own,
 }
 
 /// A message for one station.
@@ -36,58 +55,106 @@ pub struct Reply {
 impl Stations {
     /// Nobody is here yet; the thing has this address, in a network of 24 bits.
     #[must_use]
-    pub const fn new(own: Ipv4Addr) -> Self {
-        Self { own, known: Vec::new(), next: 0 }
+    pub fn new(own: Ipv4Addr) -> Self {
+        let mut stations = Self { own, places: [Place::Free; PLACES], next: 0 };
+        if let Some(place) = stations.place_of(own) {
+            stations.places[place] = Place::Own;
+        }
+        stations
     }
 
     /// Answers a message, if it is one that wants an answer from here.
     pub fn answer(&mut self, message: &[u8]) -> Option<Reply> {
         let question = Question::read(message)?;
         let (answer, given) = match question.ask {
-            Ask::Discover => (Answer::Offer, Some(self.address_of(question.hardware))),
+            Ask::Discover => (Answer::Offer, Some(self.offer(question.hardware)?)),
             Ask::Inform => (Answer::Ack, None),
             Ask::Request => {
                 // It has taken another server's offer.
                 if question.server.is_some_and(|server| server != self.own) {
                     return None;
                 }
-                let given = self.address_of(question.hardware);
-                if question.requested.or(question.current) == Some(given) {
-                    (Answer::Ack, Some(given))
-                } else {
-                    (Answer::Nak, None)
+                match question.requested.or(question.current).filter(|wanted| self.bind(question.hardware, *wanted)) {
+                    Some(address) => (Answer::Ack, Some(address)),
+                    None => (Answer::Nak, None),
                 }
             }
         };
         let message = question.reply(answer, self.own, given.map(|address| (address, LEASE_SECONDS)));
         // One that has no address yet, or must not use the one that it has, hears what all hear.
         // What claims to be elsewhere is not looked for there.
-        let here = question.current.filter(|current| current.octets()[..3] == self.own.octets()[..3]);
+        let here = question.current.filter(|current| self.is_here(*current));
         let to = here.filter(|_| answer == Answer::Ack).unwrap_or(Ipv4Addr::BROADCAST);
         Some(Reply { message, to })
     }
 
-    fn address_of(&mut self, hardware: Hardware) -> Ipv4Addr {
-        let place = self.known.iter().position(|known| *known == hardware).unwrap_or_else(|| self.place(hardware));
-        let [a, b, c, own] = self.own.octets();
-        let free = (FIRST..u8::MAX).filter(|last| *last != own).nth(place);
-        Ipv4Addr::new(a, b, c, free.expect("there are more bytes from FIRST on than places"))
+    /// An address that this station may ask for: its own if it has one, else one that nobody has.
+    fn offer(&mut self, hardware: Hardware) -> Option<Ipv4Addr> {
+        let known = self.bound_to(hardware).or_else(|| self.find(Place::Offered(hardware)));
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let around = (self.next..PLACES).chain(0..self.next);
+                let mut unbound = around.filter(|place| self.is_unbound(*place));
+                let place = unbound.next()?;
+                self.next = place + 1;
+                self.places[place] = Place::Offered(hardware);
+                place
+            }
+        };
+        Some(self.address_of(place))
     }
 
-    fn place(&mut self, hardware: Hardware) -> usize {
-        if self.known.len() < PLACES {
-            self.known.push(hardware);
-            return self.known.len() - 1;
+    /// Gives this station the address that it wants, and says whether it has it now. Another's offer does not stand
+    /// in the way, but a station has one address at most.
+    fn bind(&mut self, hardware: Hardware, wanted: Ipv4Addr) -> bool {
+        let Some(place) = self.place_of(wanted) else { return false };
+        if let Some(bound) = self.bound_to(hardware) {
+            return bound == place;
         }
-        let place = self.next;
-        self.known[place] = hardware;
-        self.next = (place + 1) % PLACES;
-        place
+        if !self.is_unbound(place) {
+            return false;
+        }
+        if let Some(offered) = self.find(Place::Offered(hardware)) {
+            self.places[offered] = Place::Free;
+        }
+        self.places[place] = Place::Bound(hardware);
+        true
+    }
+
+    fn bound_to(&self, hardware: Hardware) -> Option<usize> {
+        self.find(Place::Bound(hardware))
+    }
+
+    fn find(&self, wanted: Place) -> Option<usize> {
+        self.places.iter().position(|place| *place == wanted)
+    }
+
+    fn is_unbound(&self, place: usize) -> bool {
+        matches!(self.places[place], Place::Free | Place::Offered(_))
+    }
+
+    fn is_here(&self, address: Ipv4Addr) -> bool {
+        address.octets()[..3] == self.own.octets()[..3]
+    }
+
+    /// The place of an address that can be given.
+    fn place_of(&self, address: Ipv4Addr) -> Option<usize> {
+        let place = address.octets()[3].checked_sub(FIRST)?;
+        Some(usize::from(place)).filter(|place| self.is_here(address) && *place < PLACES)
+    }
+
+    fn address_of(&self, place: usize) -> Ipv4Addr {
+        let [a, b, c, _] = self.own.octets();
+        let last = usize::from(FIRST) + place;
+        Ipv4Addr::new(a, b, c, u8::try_from(last).expect("a place is less than PLACES, which ends at the last byte"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::Index;
@@ -184,17 +251,103 @@ mod tests {
         assert_eq!(stations.answer(&request(PHONE, [192, 168, 4, 2], [192, 168, 4, 10])), None, "it asks another");
     }
 
+    /// A station that nobody has seen.
+    fn invented(number: u16) -> Hardware {
+        let [high, low] = number.to_be_bytes();
+        [6, 0, 0, 0, high, low]
+    }
+
+    fn offered(stations: &mut Stations, hardware: Hardware) -> Option<[u8; 4]> {
+        stations.answer(&discover(hardware)).map(|offer| given(&offer))
+    }
+
+    /// Whether it has the address now.
+    fn gets(stations: &mut Stations, hardware: Hardware, wanted: [u8; 4]) -> bool {
+        let reply = stations.answer(&request(hardware, OWN.octets(), wanted)).expect("an answer");
+        assert!(matches!(options(&reply)[..3], [53, 1, 5 | 6]));
+        options(&reply)[2] == 5
+    }
+
+    /// Whether it may go on with it.
+    fn renews(stations: &mut Stations, hardware: Hardware, current: [u8; 4]) -> bool {
+        let reply = stations.answer(&asks(hardware, current, &[53, 1, 3])).expect("an answer");
+        options(&reply)[..3] == [53, 1, 5] && given(&reply) == current
+    }
+
     #[test]
     fn each_station_has_its_own_address_and_the_thing_gives_its_own_to_nobody() {
-        let own = Ipv4Addr::new(10, 0, 0, 12);
+        let own = Ipv4Addr::new(192, 168, 4, 12);
         let mut stations = Stations::new(own);
-        let mut address = |last: u8| given(&stations.answer(&discover([2, 0, 0, 0, 0, last])).expect("an offer"));
-        let addresses: Vec<[u8; 4]> = (0..32).map(&mut address).collect();
-        let expected = (10..=42).filter(|last| *last != 12).map(|last| [10, 0, 0, last]);
+        let mut addresses = Vec::new();
+        for number in 0..244 {
+            let address = offered(&mut stations, invented(number)).expect("an offer");
+            let message = request(invented(number), own.octets(), address);
+            assert_eq!(options(&stations.answer(&message).expect("an answer"))[..3], [53, 1, 5]);
+            addresses.push(address);
+        }
+        let expected = (10..=254).filter(|last| *last != 12).map(|last| [192, 168, 4, last]);
         assert_eq!(addresses, expected.collect::<Vec<_>>());
-        assert_eq!(address(31), [10, 0, 0, 42], "a station that is known keeps its own");
-        assert_eq!(address(32), [10, 0, 0, 10], "there is no end to stations, but to addresses");
-        assert_eq!(address(0), [10, 0, 0, 11]);
+        assert_eq!(offered(&mut stations, invented(243)), Some([192, 168, 4, 254]), "it has that one");
+        assert_eq!(offered(&mut stations, PHONE), None);
+        for last in [12, 1, 9, 255] {
+            let message = request(PHONE, own.octets(), [192, 168, 4, last]);
+            assert_eq!(options(&stations.answer(&message).expect("an answer"))[..3], [53, 1, 6], "{last}");
+        }
+    }
+
+    #[test]
+    fn two_newcomers_at_a_time_hear_of_two_addresses() {
+        let mut stations = Stations::new(OWN);
+        assert_eq!(offered(&mut stations, PHONE), Some([192, 168, 4, 10]));
+        assert_eq!(offered(&mut stations, invented(0)), Some([192, 168, 4, 11]));
+        assert_eq!(offered(&mut stations, PHONE), Some([192, 168, 4, 10]), "who asks twice hears the same");
+        assert!(gets(&mut stations, invented(0), [192, 168, 4, 11]));
+        assert!(gets(&mut stations, PHONE, [192, 168, 4, 10]));
+        assert!(!gets(&mut stations, PHONE, [192, 168, 4, 13]), "one is enough");
+        assert!(!gets(&mut stations, invented(1), [192, 168, 4, 10]), "it is somebody's");
+    }
+
+    #[test]
+    fn a_station_that_is_served_stays_served_whoever_comes_after() {
+        let mut stations = Stations::new(OWN);
+        let address = offered(&mut stations, PHONE).expect("an offer");
+        assert!(gets(&mut stations, PHONE, address));
+        for number in 0..1000 {
+            if let Some(address) = offered(&mut stations, invented(number)) {
+                assert!(gets(&mut stations, invented(number), address));
+            }
+            assert!(!gets(&mut stations, invented(number + 1000), address));
+            assert!(!renews(&mut stations, invented(number + 1000), address));
+        }
+        assert!(renews(&mut stations, PHONE, address));
+        assert_eq!(offered(&mut stations, PHONE), Some(address));
+        assert!(gets(&mut stations, PHONE, address));
+        // Nothing is left for another one, and it is no use to shout at it.
+        assert_eq!(offered(&mut stations, [2, 0, 0, 0, 0, 2]), None);
+    }
+
+    #[test]
+    fn stations_that_are_offered_an_address_and_never_ask_keep_nobody_out() {
+        let mut stations = Stations::new(OWN);
+        for number in 0..1000 {
+            offered(&mut stations, invented(number)).expect("an offer");
+        }
+        let address = offered(&mut stations, PHONE).expect("an offer");
+        for number in 1000..2000 {
+            offered(&mut stations, invented(number)).expect("an offer");
+        }
+        assert!(gets(&mut stations, PHONE, address), "first to ask, although others were told of it since");
+        for number in 2000..3000 {
+            assert_ne!(offered(&mut stations, invented(number)), Some(address));
+        }
+        assert!(renews(&mut stations, PHONE, address));
+    }
+
+    #[test]
+    fn a_station_that_comes_back_to_an_access_point_that_was_opened_again_keeps_its_address() {
+        let mut stations = Stations::new(OWN);
+        assert!(renews(&mut stations, PHONE, [192, 168, 4, 77]));
+        assert!(!renews(&mut stations, invented(0), [192, 168, 4, 77]));
     }
 
     #[test]
@@ -210,8 +363,8 @@ mod tests {
             message[at] = byte;
             assert_eq!(stations.answer(&message), None, "{at} {byte}");
         }
+        assert!(stations.places.iter().all(|place| *place == Place::Free), "what was not answered takes no place");
         assert!(stations.answer(&good).is_some());
-        assert_eq!(stations.known, [PHONE], "what was not answered takes no place");
     }
 
     proptest! {
@@ -227,7 +380,43 @@ mod tests {
             message.truncate(length);
             if let Some(reply) = Stations::new(OWN).answer(&message) {
                 prop_assert_eq!(reply.message.len(), 300);
-                prop_assert!(matches!(given(&reply), [0, 0, 0, 0] | [192, 168, 4, 10]));
+                prop_assert!(matches!(given(&reply), [0, 0, 0, 0] | [192, 168, 4, 10..=254]));
+            }
+        }
+
+        #[test]
+        fn in_whatever_order_stations_ask_an_address_stays_its_station_s(
+            steps in vec((0..8_u16, 0..3_u8, prop_oneof![8..16_u8, 250..=255_u8]), 0..200),
+        ) {
+            let own = Ipv4Addr::new(192, 168, 4, 12);
+            let mut stations = Stations::new(own);
+            let mut served: BTreeMap<[u8; 4], Hardware> = BTreeMap::new();
+            for (number, kind, last) in steps {
+                let (hardware, wanted) = (invented(number), [192, 168, 4, last]);
+                let reply = match kind {
+                    0 => stations.answer(&discover(hardware)),
+                    1 => stations.answer(&request(hardware, own.octets(), wanted)),
+                    _ => stations.answer(&asks(hardware, wanted, &[53, 1, 3])),
+                };
+                let reply = reply.expect("eight stations do not fill a network");
+                let has = served.iter().find(|(_, one)| **one == hardware).map(|(address, _)| *address);
+                let can_have = (10..=254).contains(&last) && last != 12;
+                match (options(&reply)[2], has) {
+                    (2, Some(address)) => prop_assert_eq!(given(&reply), address),
+                    (2, None) => {
+                        prop_assert!(!served.contains_key(&given(&reply)));
+                        prop_assert_ne!(given(&reply), own.octets());
+                    }
+                    (5, None) => {
+                        prop_assert!(can_have);
+                        prop_assert_eq!(given(&reply), wanted);
+                        prop_assert_eq!(served.insert(wanted, hardware), None);
+                    }
+                    (5, Some(address)) => prop_assert_eq!((given(&reply), wanted), (address, address)),
+                    (6, Some(address)) => prop_assert_ne!(wanted, address),
+                    (6, None) => prop_assert!(!can_have || served.contains_key(&wanted)),
+                    (kind, _) => prop_assert!(false, "{kind}"),
+                }
             }
         }
     }
