@@ -198,6 +198,26 @@ fn it_refuses_while_the_daemon_runs_and_the_daemon_notices_nothing() {
 }
 
 #[test]
+fn it_refuses_beside_a_daemon_that_has_lost_its_store_and_stands_by() {
+    let board = Board::new("");
+    fs::create_dir(board.path("state")).expect("made");
+    fs::write(board.path("state/claimed"), "").expect("written");
+    let daemon = Daemon(board.sectd().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"));
+    let fault = || fs::read_to_string(board.path("run/display")).is_ok_and(|text| text.starts_with("FAULT 1"));
+    wait_for("fault", fault);
+    for part in ["display", "store", "all"] {
+        let output = board.selftest(&format!("{part} --yes"));
+        assert_eq!(output.status.code(), Some(3), "{part}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("sudo systemctl stop sectd"), "{}", text(&output.stderr));
+    }
+    assert!(fault(), "the display still shows it");
+    drop(daemon);
+    let (code, report) = board.judged("store");
+    assert_eq!(code, Some(1), "{report}");
+    assert!(failed(&report, "sound").0.contains("restore it from a backup"), "{report}");
+}
+
+#[test]
 fn the_store_is_measured_and_left_as_it_was() {
     let board = Board::new("");
     let (code, report) = board.judged("store");

@@ -56,6 +56,8 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen().context("could not listen for signals")?;
     runtime_dir::prepare(&config.runtime_dir)
         .with_context(|| format!("cannot use the runtime folder {}", config.runtime_dir.display()))?;
+    // Also where the store is lost, so that nothing else keeps a test at the bench away.
+    let _occupied = runtime_dir::occupy(&config.runtime_dir);
     let mut display = display::open(config).context("could not open the display")?;
 
     let mut rng = clock::os_rng();

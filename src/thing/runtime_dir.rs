@@ -3,7 +3,7 @@
 //!
 //! The passcode stands in it and a press comes out of it, so nobody else may put anything there.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
@@ -58,6 +58,26 @@ pub fn prepare(path: &Path) -> Result<(), RuntimeDirError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path),
         made => Ok(made?),
     }
+}
+
+/// A folder that is somebody's for as long as he lives.
+#[derive(Debug)]
+pub struct Occupied {
+    _lock: File,
+}
+
+/// Takes the folder for this process, so that others can tell that a daemon runs, also one that holds nothing else;
+/// `None` where another has it, where there is none, or where it cannot be taken.
+#[must_use]
+pub fn occupy(path: &Path) -> Option<Occupied> {
+    let folder = File::open(path).ok()?;
+    folder.try_lock().ok().map(|()| Occupied { _lock: folder })
+}
+
+/// Whether another process has taken it.
+#[must_use]
+pub fn is_occupied(path: &Path) -> bool {
+    File::open(path).is_ok_and(|folder| matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn check(path: &Path) -> Result<(), RuntimeDirError> {
@@ -122,6 +142,20 @@ mod tests {
             // Power is cut: what lies in memory is gone.
             fs::remove_dir_all(&path).expect("mine");
         }
+    }
+
+    #[test]
+    fn a_folder_is_one_process_s_until_that_ends() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run");
+        assert!(occupy(&path).is_none() && !is_occupied(&path), "there is none");
+        prepare(&path).expect("made");
+        assert!(!is_occupied(&path) && !is_occupied(&path), "looking takes nothing");
+        let occupied = occupy(&path).expect("free");
+        assert!(is_occupied(&path));
+        assert!(occupy(&path).is_none());
+        drop(occupied);
+        assert!(!is_occupied(&path));
     }
 
     #[test]

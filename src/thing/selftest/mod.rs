@@ -96,10 +96,13 @@ pub fn run(config: &Config, args: &SelftestArgs) -> ExitCode {
     if let Err(error) = log::start(&quiet) {
         return refuse(&error, USAGE);
     }
+    let running = "sectd runs; stop it first: sudo systemctl stop sectd";
+    // One that stands by because its store is lost has the folder alone.
+    if runtime_dir::is_occupied(&config.runtime_dir) {
+        return refuse(&running, IN_USE);
+    }
     let held = match hold(&config.state_dir) {
-        Err(StoreError::InUse) => {
-            return refuse(&"sectd runs; stop it first: sudo systemctl stop sectd", IN_USE);
-        }
+        Err(StoreError::InUse) => return refuse(&running, IN_USE),
         Err(error @ StoreError::Folder { .. }) => {
             let todo = "run it as the daemon's user: sudo -u sect sectd selftest";
             return refuse(&format_args!("{error}; {todo}"), FAILED);
