@@ -12,6 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use place::{Place, text};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A board at home in a network of its own.
@@ -167,14 +168,16 @@ fn with_nobody_to_answer_it_says_so_and_puts_the_outlet_back() {
 
 #[test]
 fn interrupted_it_puts_the_outlet_back() {
-    let board = Board::new("");
-    let mut command = board.sectd();
-    let mut child = command.args(["selftest", "outlet", "--yes", "--pause-ms", "20000"]).spawn().expect("starts");
-    wait_for("lamp", || fs::read_to_string(board.path("run/outlet")).is_ok_and(|text| text == "on \n"));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a child");
-    assert_eq!(child.wait().expect("a child").code(), Some(130));
-    assert_eq!(fs::read_to_string(board.path("run/outlet")).expect("there"), "off\n");
+    // Ctrl-C, `kill`, and a terminal that is closed.
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let board = Board::new("");
+        let mut command = board.sectd();
+        let mut child = command.args(["selftest", "outlet", "--yes", "--pause-ms", "20000"]).spawn().expect("starts");
+        wait_for("lamp", || fs::read_to_string(board.path("run/outlet")).is_ok_and(|text| text == "on \n"));
+        kill_process(Pid::from_child(&child), signal).expect("a child");
+        assert_eq!(child.wait().expect("a child").code(), Some(130), "{signal:?}");
+        assert_eq!(fs::read_to_string(board.path("run/outlet")).expect("there"), "off\n", "{signal:?}");
+    }
 }
 
 #[test]

@@ -3,13 +3,14 @@
 #[path = "support/place.rs"]
 mod place;
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use place::{Place, text};
+use rustix::process::{Pid, Signal, kill_process};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -26,11 +27,18 @@ impl Daemon {
     }
 
     /// As the service manager ends it.
-    fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
+    fn terminate(self) -> (ExitStatus, Duration) {
+        self.end(Signal::TERM)
+    }
+
+    fn end(mut self, signal: Signal) -> (ExitStatus, Duration) {
         let asked = Instant::now();
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child");
+        self.send(signal);
         (self.0.wait().expect("a child"), asked.elapsed())
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("a child");
     }
 }
 
@@ -69,8 +77,7 @@ fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
     let place = place("");
     let manager = Manager::new(&place);
     let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
-    let waiting = "STATUS=waiting for its owner: the display shows the passcode";
-    let mut said = manager.hear_until(waiting);
+    let mut said = manager.hear_until(WAITING);
     assert!(said.contains(&"READY=1".to_owned()), "{said:?}");
     let display = fs::read_to_string(place.path("run/display")).expect("shown");
     let passcode = display.lines().nth(1).expect("two lines");
@@ -81,6 +88,47 @@ fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     said.extend(manager.hear_until("STOPPING=1"));
     assert!(said.iter().all(|line| !line.contains(passcode)), "{said:?}");
+}
+
+const WAITING: &str = "STATUS=waiting for its owner: the display shows the passcode";
+
+#[test]
+fn however_it_is_told_to_stop_it_says_goodbye_and_the_load_keeps_its_power() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let place = place("");
+        DirBuilder::new().mode(0o700).create(place.path("run")).expect("made");
+        fs::write(place.path("run/outlet"), "on \n").expect("written");
+        fs::write(place.path("run/powered"), "").expect("written");
+        let manager = Manager::new(&place);
+        let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
+        manager.hear_until(WAITING);
+        let (status, took) = daemon.end(signal);
+        assert!(status.success(), "{signal:?}: {status}");
+        assert!(took < Duration::from_secs(2), "{signal:?}: {took:?}");
+        manager.hear_until("STOPPING=1");
+        assert_eq!(fs::read_to_string(place.path("run/outlet")).expect("there"), "on \n", "{signal:?}");
+    }
+}
+
+#[test]
+fn under_nohup_it_outlives_its_terminal() {
+    let place = place("");
+    let manager = Manager::new(&place);
+    let sectd = place.sectd();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(sectd.get_program()).args(sectd.get_args());
+    command.env_remove("SECT_LOG").env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", place.path("notify"));
+    command.env("WATCHDOG_USEC", "100000").env_remove("WATCHDOG_PID");
+    let daemon = Daemon::start(&mut command);
+    manager.hear_until(WAITING);
+    daemon.send(Signal::HUP);
+    for _ in 0..10 {
+        let said = manager.hear_until("WATCHDOG=1");
+        assert!(!said.contains(&"STOPPING=1".to_owned()), "{said:?}");
+    }
+    let (status, took) = daemon.terminate();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]

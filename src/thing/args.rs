@@ -21,7 +21,7 @@ pub struct Args {
 /// What `sectd` can do.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Run the daemon until SIGTERM (what happens without a command)
+    /// Run the daemon until SIGTERM, Ctrl-C or the end of its terminal (what happens without a command)
     Run,
     /// Check the settings and say what is wrong with them, or `ok`
     CheckConfig {

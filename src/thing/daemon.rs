@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, info, warn};
 
@@ -25,6 +24,7 @@ use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, Wh
 use super::notify;
 use super::outlet::OutletDriver;
 use super::runtime_dir;
+use super::stop::StopSignals;
 use super::store::{Store, StoreError};
 use super::wall_clock::WallClockWatch;
 use super::watchdog::Watchdog;
@@ -47,7 +47,7 @@ const DRAWN_WITHIN: Duration = Duration::from_millis(50);
 /// the disk is written once in this time.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 ///
@@ -472,24 +472,5 @@ fn status(screen: &Screen) -> &'static str {
         Screen::Wiping => "unpaired: forgetting its household",
         Screen::Maintenance { .. } => "maintenance: its owners can correct the home network",
         Screen::Fault(_) => "fault: see the display",
-    }
-}
-
-/// The two ways to be told to stop.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -5,17 +5,17 @@ use std::io::BufRead as _;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::SelftestArgs;
 use super::report::{PartReport, Step, in_json};
+use crate::thing::stop::StopSignals;
 
 /// Why the test was not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum Halt {
-    /// Somebody pressed Ctrl-C.
+    /// Somebody pressed Ctrl-C, or closed the terminal.
     #[error("interrupted")]
     Interrupted,
     /// A question was asked and standard input has ended.
@@ -28,8 +28,7 @@ pub(super) struct Bench {
     asks: bool,
     json: bool,
     keyboard: Option<mpsc::UnboundedReceiver<String>>,
-    interrupt: Signal,
-    terminate: Signal,
+    stop: StopSignals,
     parts: Vec<PartReport>,
 }
 
@@ -40,8 +39,7 @@ impl Bench {
             asks: !args.yes && !args.json,
             json: args.json,
             keyboard: None,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            stop: StopSignals::listen()?,
             parts: Vec::new(),
         })
     }
@@ -116,8 +114,7 @@ impl Bench {
     async fn unless_stopped<T>(&mut self, event: impl Future<Output = T>) -> Result<T, Halt> {
         tokio::select! {
             biased;
-            _ = self.interrupt.recv() => Err(Halt::Interrupted),
-            _ = self.terminate.recv() => Err(Halt::Interrupted),
+            () = self.stop.recv() => Err(Halt::Interrupted),
             happened = event => Ok(happened),
         }
     }
