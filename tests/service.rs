@@ -60,6 +60,19 @@ impl Manager {
         Self(socket)
     }
 
+    /// Has it say ten times a second that nothing hangs.
+    fn watch(&self, command: &mut Command) {
+        command.env("WATCHDOG_USEC", "200000").env_remove("WATCHDOG_PID");
+    }
+
+    /// Ten times this, and nothing else.
+    fn hear_for_a_while(&self, line: &str) {
+        self.hear_until(line);
+        for _ in 0..10 {
+            assert_eq!(self.hear_until(line), [line]);
+        }
+    }
+
     /// What is said up to and with `last`.
     fn hear_until(&self, last: &str) -> Vec<String> {
         let mut said = Vec::new();
@@ -118,14 +131,11 @@ fn under_nohup_it_outlives_its_terminal() {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(sectd.get_program()).args(sectd.get_args());
     command.env_remove("SECT_LOG").env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", place.path("notify"));
-    command.env("WATCHDOG_USEC", "100000").env_remove("WATCHDOG_PID");
+    manager.watch(&mut command);
     let daemon = Daemon::start(&mut command);
     manager.hear_until(WAITING);
     daemon.send(Signal::HUP);
-    for _ in 0..10 {
-        let said = manager.hear_until("WATCHDOG=1");
-        assert!(!said.contains(&"STOPPING=1".to_owned()), "{said:?}");
-    }
+    manager.hear_for_a_while("WATCHDOG=1");
     let (status, took) = daemon.terminate();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -137,8 +147,11 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
     fs::create_dir(place.path("state")).expect("made");
     fs::write(place.path("state/claimed"), "").expect("written");
     let manager = Manager::new(&place);
-    let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
+    let mut command = place.sectd();
+    manager.watch(command.env("NOTIFY_SOCKET", place.path("notify")));
+    let daemon = Daemon::start(&mut command);
     let said = manager.hear_until("STATUS=fault: the store is lost or damaged");
+    manager.hear_for_a_while("WATCHDOG=1");
     assert_eq!(said.first().map(String::as_str), Some("READY=1"));
     let display = fs::read_to_string(place.path("run/display")).expect("shown");
     assert_eq!(display, "FAULT 1 storage \nrestore a backup\n");
@@ -146,6 +159,42 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
     assert!(!place.path("state/thing.db").exists());
     let (status, _) = daemon.terminate();
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_plug_whose_outlet_does_not_open_says_so_and_is_not_started_again_and_again() {
+    let place = place("[outlet]\ndriver = \"gpiocdev\"\nchip = \"/dev/gpiochip99\"\n");
+    let why = "could not open the outlet: GPIO line 17 of /dev/gpiochip99: there is no such chip";
+    let by_hand = place.sectd().output().expect("runs");
+    assert_eq!(by_hand.status.code(), Some(1));
+    assert!(text(&by_hand.stderr).ends_with(&format!("sectd: {why}\n")), "{}", text(&by_hand.stderr));
+
+    let manager = Manager::new(&place);
+    let mut command = place.sectd();
+    manager.watch(command.env("NOTIFY_SOCKET", place.path("notify")));
+    let daemon = Daemon::start(&mut command);
+    let said = manager.hear_until(&format!("STATUS=fault: {why}"));
+    assert_eq!(said.first().map(String::as_str), Some("READY=1"));
+    let display = fs::read_to_string(place.path("run/display")).expect("shown");
+    assert_eq!(display, "FAULT 2 outlet  \nunplug the load \n");
+    manager.hear_for_a_while("WATCHDOG=1");
+    assert!(!place.path("run/radio.sock").exists() && !place.path("run/powered").exists());
+    let (status, took) = daemon.terminate();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn an_outlet_that_opens_late_is_taken_without_a_restart() {
+    let place = place("");
+    DirBuilder::new().mode(0o700).create(place.path("run")).expect("made");
+    fs::write(place.path("run/outlet"), "neither\n").expect("written");
+    let manager = Manager::new(&place);
+    let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
+    manager.hear_until("STATUS=fault: could not open the outlet: the outlet's file says neither on nor off");
+    fs::write(place.path("run/outlet"), "off\n").expect("mended");
+    manager.hear_until(WAITING);
+    assert!(daemon.terminate().0.success());
 }
 
 #[test]

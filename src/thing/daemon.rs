@@ -24,6 +24,7 @@ use super::local_server::{Admission, Limits, LocalServer, Login, ServerEvent, Wh
 use super::notify;
 use super::outlet::OutletDriver;
 use super::runtime_dir;
+use super::stand_by;
 use super::stop::StopSignals;
 use super::store::{Store, StoreError};
 use super::wall_clock::WallClockWatch;
@@ -34,6 +35,7 @@ use crate::mqtt::server::Qos;
 use crate::proto::action::{self, Action, CloudFailure, Fault, JoinFailure, Screen, WifiEvent};
 use crate::proto::certificate::ThingIdentity;
 use crate::proto::id::Boot;
+use crate::proto::message::OutletState;
 use crate::proto::port::Ports;
 use crate::proto::thing::{Start, StartCause, Thing, Verdict};
 use crate::proto::topic::PAIR_T2C;
@@ -68,11 +70,21 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     }
     let opened = match opened {
         Err(error @ (StoreError::ClaimedButLost | StoreError::Corrupt { .. })) => {
-            return stand_by(error, &mut *display, stop).await;
+            // A thing that was claimed and lost its store, or may have been, must not become claimable: it says so
+            // and waits for a person (protocol section 7).
+            warn!(%error, "standing by: restore the state folder from a backup");
+            display.show(&Screen::Fault(Fault::Store));
+            stand_by::wait_for(stop.recv(), "fault: the store is lost or damaged").await;
+            notify::stopping();
+            return Ok(());
         }
         opened => opened.context("could not open the store")?,
     };
-    let mut daemon = Daemon::start(config, opened, display, rng)?;
+    let Some(lines) = Lines::open(config, &mut *display, &mut stop).await? else {
+        notify::stopping();
+        return Ok(());
+    };
+    let mut daemon = Daemon::start(config, opened, lines, display, rng)?;
     notify::ready();
     daemon.serve(&mut stop).await;
     notify::stopping();
@@ -80,16 +92,29 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A thing that was claimed and lost its store, or may have been, must not become claimable: it says so
-/// and waits for a person (protocol section 7).
-async fn stand_by(error: StoreError, display: &mut dyn Display, mut stop: StopSignals) -> anyhow::Result<()> {
-    warn!(%error, "standing by: restore the state folder from a backup");
-    display.show(&Screen::Fault(Fault::Store));
-    notify::ready();
-    notify::status("fault: the store is lost or damaged");
-    stop.recv().await;
-    notify::stopping();
-    Ok(())
+/// What a plug cannot do without.
+struct Lines {
+    outlet: (OutletDriver, OutletState),
+    button: Button,
+}
+
+impl Lines {
+    /// `None` where it was told to stop before they opened.
+    async fn open(config: &Config, display: &mut dyn Display, stop: &mut StopSignals) -> anyhow::Result<Option<Self>> {
+        let is_managed = notify::is_managed();
+        let mut stopped = pin!(stop.recv());
+        let mut held = Held::from_service_manager();
+        let open = || OutletDriver::take_over(config, std::mem::take(&mut held));
+        let say = || display.show(&Screen::Fault(Fault::Outlet));
+        let Some(outlet) = stand_by::until_open("outlet", is_managed, stopped.as_mut(), open, say).await? else {
+            return Ok(None);
+        };
+        let open = || Button::open(config);
+        let Some(button) = stand_by::until_open("button", is_managed, stopped, open, || {}).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Self { outlet, button }))
+    }
 }
 
 struct Daemon<'a> {
@@ -133,12 +158,10 @@ impl<'a> Daemon<'a> {
     fn start(
         config: &'a Config,
         (mut store, stored): (Store, crate::proto::record::Stored),
+        Lines { outlet: (mut outlet, outlet_state), button }: Lines,
         display: Box<dyn Display>,
         mut rng: OsRng,
     ) -> anyhow::Result<Self> {
-        let (mut outlet, outlet_state) =
-            OutletDriver::take_over(config, Held::from_service_manager()).context("could not open the outlet")?;
-        let button = Button::open(config).context("could not open the button")?;
         let wifi = Wifi::open(config).context("could not open the radio")?;
         let server = LocalServer::new(Limits::default()).context("could not set up the local server")?;
         let clock = Clock::start();

@@ -21,6 +21,7 @@ pub mod outlet;
 mod random;
 pub mod runtime_dir;
 pub mod selftest;
+mod stand_by;
 pub mod stop;
 pub mod store;
 pub mod wall_clock;

@@ -5,6 +5,12 @@
 
 use sd_notify::NotifyState;
 
+/// Whether somebody starts the daemon again when it ends, and reads its status.
+#[must_use]
+pub fn is_managed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// The daemon serves.
 pub fn ready() {
     send(&[NotifyState::Ready]);
