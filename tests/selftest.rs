@@ -6,7 +6,7 @@ mod place;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -365,10 +365,49 @@ fn all_of_it_at_once_reports_each_part_and_one_that_fails_keeps_none_from_being_
 }
 
 #[test]
+fn started_by_root_it_goes_on_as_the_daemons_user_with_one_right() {
+    const NOBODY: u32 = 65_534;
+    let board = Board::new("");
+    fs::create_dir(board.path("state")).expect("made");
+    // Only root can give a folder away.
+    if chown(board.path("state"), Some(NOBODY), Some(NOBODY)).is_err() {
+        return;
+    }
+    fs::set_permissions(board.path("."), fs::Permissions::from_mode(0o755)).expect("mine");
+    // To where others can start it.
+    fs::copy(env!("CARGO_BIN_EXE_sectd"), board.path("sectd")).expect("copied");
+    let mut command = Command::new(board.path("sectd"));
+    command.arg("--config").arg(board.path("sectd.toml")).env_remove("SECT_LOG").env_remove("JOURNAL_STREAM");
+    command.args(["selftest", "outlet", "--yes", "--pause-ms", "20000"]).stdout(Stdio::null());
+    let test = Daemon(command.spawn().expect("starts"));
+    wait_for("lamp", || fs::read_to_string(board.path("run/outlet")).is_ok_and(|text| text == "on \n"));
+    let status = fs::read_to_string(format!("/proc/{}/status", test.0.id())).expect("it runs");
+    let found = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of proc(5)");
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let port_67 = "0000000000000400";
+    for (name, expected) in [
+        ("Uid:", "65534 65534 65534 65534"),
+        ("Gid:", "65534 65534 65534 65534"),
+        ("CapEff:", port_67),
+        ("CapPrm:", port_67),
+        ("CapBnd:", port_67),
+        ("NoNewPrivs:", "1"),
+    ] {
+        assert_eq!(found(name), expected, "{name}");
+    }
+    assert!(!found("Groups:").split(' ').any(|group| group == "0"), "{status}");
+    for file in ["run", "run/outlet"] {
+        assert_eq!(fs::metadata(board.path(file)).expect("there").uid(), NOBODY, "{file}");
+    }
+}
+
+#[test]
 fn help_says_how_and_what_the_exit_status_means() {
     let board = Board::new("");
     let help = text(&board.selftest("--help").stdout);
-    for line in ["sudo -u sect sectd selftest all", "3 the daemon runs", "--json", "outlet"] {
+    for line in ["sudo sectd selftest all", "CAP_NET_BIND_SERVICE", "3 the daemon runs", "--json", "outlet"] {
         assert!(help.contains(line), "{line}: {help}");
     }
     assert_eq!(board.selftest("heater").status.code(), Some(2));

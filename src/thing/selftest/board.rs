@@ -58,7 +58,8 @@ pub(super) fn trouble(section: &str, place: &Place, error: &io::Error) -> String
     let chip = place.chip.display();
     let text = error.to_string().to_lowercase();
     if text.contains("permission") || text.contains("not permitted") {
-        "run it as the daemon's user, who is in the group gpio: sudo -u sect sectd selftest".to_owned()
+        "run it as root, who goes on as the daemon's user, and that one must be in the group gpio: sudo sectd selftest"
+            .to_owned()
     } else if text.contains("busy") || text.contains("in use") {
         format!("another program holds the line: gpioinfo says which; or choose another {section}.pin")
     } else {
@@ -98,7 +99,7 @@ mod tests {
             (&missing, "No such file or directory", "ls /dev/gpiochip*"),
             (&there, "offset out of range", "gpioinfo /dev/null"),
             (&there, "Device or resource busy (os error 16)", "another program"),
-            (&there, "Permission denied (os error 13)", "sudo -u sect"),
+            (&there, "Permission denied (os error 13)", "sudo sectd"),
             (&place(GpioDriver::Rppal, ""), "Unknown Raspberry Pi model", "outlet.driver = \"gpiocdev\""),
         ] {
             let said = trouble("outlet", place, &io::Error::other(error));

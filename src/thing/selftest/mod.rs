@@ -12,6 +12,7 @@ mod outlet;
 mod radio;
 mod report;
 mod store;
+mod user;
 mod wifi;
 
 use std::process::ExitCode;
@@ -80,10 +81,14 @@ pub struct AllArgs {
 pub const EXAMPLES: &str = "\
 Examples:
   sudo systemctl stop sectd              it refuses while the daemon runs
-  sudo -u sect sectd selftest all        everything, one after the other
-  sudo -u sect sectd selftest outlet --times 20 --pause-ms 200
-  sudo -u sect sectd selftest display
+  sudo sectd selftest all                everything, one after the other
+  sudo sectd selftest outlet --times 20 --pause-ms 200
+  sudo sectd selftest display
   sectd selftest all --json --config ./sectd.toml     for a test rig: asks nobody
+
+Started by root it goes on as the daemon's user, the owner of the state folder, and with one
+right besides, as the service has it: to open port 67 (CAP_NET_BIND_SERVICE). `wifi` needs it to
+give addresses on the plug's own network.
 
 Exit status: 0 all passed, 1 something failed, 2 wrong command line or settings, or nobody
 to answer, 3 the daemon runs, 130 interrupted.
@@ -91,6 +96,9 @@ What to do where something fails: docs/guide/raspberry-pi.md";
 
 /// Tests what it was told to; the exit status says how it went.
 pub fn run(config: &Config, args: &SelftestArgs) -> ExitCode {
+    if let Err(error) = user::become_daemon(config) {
+        return refuse(&format_args!("cannot go on as the owner of {}: {error}", config.state_dir.display()), FAILED);
+    }
     // Why a line or a file was not set is said by whoever tried.
     let quiet = LogConfig { filter: "warn".to_owned() };
     if let Err(error) = log::start(&quiet) {
@@ -104,7 +112,7 @@ pub fn run(config: &Config, args: &SelftestArgs) -> ExitCode {
     let held = match hold(&config.state_dir) {
         Err(StoreError::InUse) => return refuse(&running, IN_USE),
         Err(error @ StoreError::Folder { .. }) => {
-            let todo = "run it as the daemon's user: sudo -u sect sectd selftest";
+            let todo = "run it as root, who goes on as the daemon's user: sudo sectd selftest";
             return refuse(&format_args!("{error}; {todo}"), FAILED);
         }
         held => held,

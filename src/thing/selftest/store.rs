@@ -87,7 +87,11 @@ fn check_modes(bench: &mut Bench, folder: &Path) {
             loose.join(", "),
             format!("chmod -R go= {0}; if the owner is wrong, chown -R sect: {0}", folder.display()),
         ),
-        Err(error) => bench.fail("modes", error.to_string(), "run it as the daemon's user: sudo -u sect"),
+        Err(error) => bench.fail(
+            "modes",
+            error.to_string(),
+            "run it as root, who goes on as the daemon's user: sudo sectd selftest store",
+        ),
     }
 }
 

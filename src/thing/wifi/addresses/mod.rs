@@ -47,6 +47,15 @@ impl AddressServer {
     }
 }
 
+impl AddressServer {
+    /// Whether this process may open the port at all; that another program has it elsewhere does not matter here.
+    #[must_use]
+    pub fn is_allowed() -> bool {
+        let opened = StdUdpSocket::bind((Ipv4Addr::LOCALHOST, SERVER_PORT));
+        !opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 impl Drop for AddressServer {
     fn drop(&mut self) {
         self.0.abort();
