@@ -162,6 +162,25 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
 }
 
 #[test]
+fn the_store_of_a_newer_sectd_is_not_looked_at_again_and_again() {
+    let place = place("");
+    assert!(place.sectd().arg("identity").status().expect("runs").success());
+    let database = place.path("state/thing.db");
+    let mut bytes = fs::read(&database).expect("there");
+    // Where SQLite has the version of what is in it.
+    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(&database, &bytes).expect("written");
+    let manager = Manager::new(&place);
+    let mut command = place.sectd();
+    manager.watch(command.env("NOTIFY_SOCKET", place.path("notify")));
+    let daemon = Daemon::start(&mut command);
+    manager.hear_until("STATUS=fault: the store was written by a newer sectd");
+    manager.hear_for_a_while("WATCHDOG=1");
+    assert!(daemon.terminate().0.success());
+    assert_eq!(fs::read(&database).expect("there"), bytes);
+}
+
+#[test]
 fn a_plug_whose_outlet_does_not_open_says_so_and_is_not_started_again_and_again() {
     let place = place("[outlet]\ndriver = \"gpiocdev\"\nchip = \"/dev/gpiochip99\"\n");
     let why = "could not open the outlet: GPIO line 17 of /dev/gpiochip99: there is no such chip";

@@ -69,12 +69,16 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
         display.show(&Screen::Starting);
     }
     let opened = match opened {
-        Err(error @ (StoreError::ClaimedButLost | StoreError::Corrupt { .. })) => {
+        Err(error @ (StoreError::ClaimedButLost | StoreError::Corrupt { .. } | StoreError::Newer)) => {
             // A thing that was claimed and lost its store, or may have been, must not become claimable: it says so
             // and waits for a person (protocol section 7).
+            let fault = match error {
+                StoreError::Newer => "fault: the store was written by a newer sectd",
+                _ => "fault: the store is lost or damaged",
+            };
             warn!(%error, "standing by: restore the state folder from a backup");
             display.show(&Screen::Fault(Fault::Store));
-            stand_by::wait_for(stop.recv(), "fault: the store is lost or damaged").await;
+            stand_by::wait_for(stop.recv(), fault).await;
             notify::stopping();
             return Ok(());
         }
