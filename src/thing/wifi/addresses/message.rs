@@ -30,6 +30,8 @@ pub(super) enum Ask {
     Discover,
     /// This address, please.
     Request,
+    /// Somebody else has the address that I was given.
+    Decline,
     /// I have an address; what else is there?
     Inform,
 }
@@ -73,6 +75,7 @@ impl Question {
         let ask = match option(options, OPTION_KIND)? {
             [1] => Ask::Discover,
             [3] => Ask::Request,
+            [4] => Ask::Decline,
             [8] => Ask::Inform,
             _ => return None,
         };

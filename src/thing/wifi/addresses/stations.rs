@@ -39,6 +39,8 @@ enum Place {
     Offered(Hardware),
     /// This station has asked for it, and has it.
     Bound(Hardware),
+    /// This station says that somebody else has it, and may still think better of it: others can say so in its name.
+    Declined(Hardware),
     /// The thing has it.
     Own,
 }
@@ -69,6 +71,10 @@ impl Stations {
         let (answer, given) = match question.ask {
             Ask::Discover => (Answer::Offer, Some(self.offer(question.hardware)?)),
             Ask::Inform => (Answer::Ack, None),
+            Ask::Decline => {
+                self.decline(question.hardware, question.requested?);
+                return None;
+            }
             Ask::Request => {
                 // It has taken another server's offer.
                 if question.server.is_some_and(|server| server != self.own) {
@@ -112,7 +118,7 @@ impl Stations {
         if let Some(bound) = self.bound_to(hardware) {
             return bound == place;
         }
-        if !self.is_unbound(place) {
+        if !self.is_unbound(place) && self.places[place] != Place::Declined(hardware) {
             return false;
         }
         if let Some(offered) = self.find(Place::Offered(hardware)) {
@@ -120,6 +126,14 @@ impl Stations {
         }
         self.places[place] = Place::Bound(hardware);
         true
+    }
+
+    /// A station of its own making has the address, as it may; the one that was given it shall get another.
+    fn decline(&mut self, hardware: Hardware, address: Ipv4Addr) {
+        let known = [Place::Offered(hardware), Place::Bound(hardware)];
+        if let Some(place) = self.place_of(address).filter(|place| known.contains(&self.places[*place])) {
+            self.places[place] = Place::Declined(hardware);
+        }
     }
 
     fn bound_to(&self, hardware: Hardware) -> Option<usize> {
@@ -344,6 +358,25 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_somebody_has_set_himself_is_given_to_nobody() {
+        let decline = |hardware, last: u8| asks(hardware, [0; 4], &[53, 1, 4, 50, 4, 192, 168, 4, last]);
+        let mut stations = Stations::new(OWN);
+        assert_eq!(offered(&mut stations, PHONE), Some([192, 168, 4, 10]));
+        assert!(gets(&mut stations, PHONE, [192, 168, 4, 10]));
+        // It looks around before it uses it, and finds somebody there.
+        assert_eq!(stations.answer(&decline(PHONE, 10)), None);
+        assert_eq!(offered(&mut stations, PHONE), Some([192, 168, 4, 11]));
+        assert!(!gets(&mut stations, invented(0), [192, 168, 4, 10]));
+        assert!(gets(&mut stations, PHONE, [192, 168, 4, 11]));
+        assert_eq!(stations.answer(&decline(invented(0), 11)), None, "it is not his to decline");
+        assert_eq!(stations.answer(&asks(PHONE, [0; 4], &[53, 1, 4])), None);
+        assert!(renews(&mut stations, PHONE, [192, 168, 4, 11]));
+        // Nor does it help to say so in the phone's name.
+        assert_eq!(stations.answer(&decline(PHONE, 11)), None);
+        assert!(renews(&mut stations, PHONE, [192, 168, 4, 11]));
+    }
+
+    #[test]
     fn a_station_that_comes_back_to_an_access_point_that_was_opened_again_keeps_its_address() {
         let mut stations = Stations::new(OWN);
         assert!(renews(&mut stations, PHONE, [192, 168, 4, 77]));
@@ -386,13 +419,25 @@ mod tests {
 
         #[test]
         fn in_whatever_order_stations_ask_an_address_stays_its_station_s(
-            steps in vec((0..8_u16, 0..3_u8, prop_oneof![8..16_u8, 250..=255_u8]), 0..200),
+            steps in vec((0..8_u16, 0..4_u8, prop_oneof![8..16_u8, 250..=255_u8]), 0..200),
         ) {
             let own = Ipv4Addr::new(192, 168, 4, 12);
             let mut stations = Stations::new(own);
             let mut served: BTreeMap<[u8; 4], Hardware> = BTreeMap::new();
+            let mut offers: BTreeMap<Hardware, [u8; 4]> = BTreeMap::new();
+            let mut declined: BTreeMap<[u8; 4], Hardware> = BTreeMap::new();
             for (number, kind, last) in steps {
                 let (hardware, wanted) = (invented(number), [192, 168, 4, last]);
+                if kind == 3 {
+                    let [a, b, c, d] = wanted;
+                    prop_assert_eq!(stations.answer(&asks(hardware, [0; 4], &[53, 1, 4, 50, 4, a, b, c, d])), None);
+                    if served.get(&wanted) == Some(&hardware) || offers.get(&hardware) == Some(&wanted) {
+                        served.remove(&wanted);
+                        offers.remove(&hardware);
+                        declined.insert(wanted, hardware);
+                    }
+                    continue;
+                }
                 let reply = match kind {
                     0 => stations.answer(&discover(hardware)),
                     1 => stations.answer(&request(hardware, own.octets(), wanted)),
@@ -400,17 +445,20 @@ mod tests {
                 };
                 let reply = reply.expect("eight stations do not fill a network");
                 let has = served.iter().find(|(_, one)| **one == hardware).map(|(address, _)| *address);
-                let can_have = (10..=254).contains(&last) && last != 12;
+                let can_have = (10..=254).contains(&last) && last != 12 && declined.get(&wanted).is_none_or(|one| *one == hardware);
                 match (options(&reply)[2], has) {
                     (2, Some(address)) => prop_assert_eq!(given(&reply), address),
                     (2, None) => {
-                        prop_assert!(!served.contains_key(&given(&reply)));
-                        prop_assert_ne!(given(&reply), own.octets());
+                        let offer = given(&reply);
+                        prop_assert!(offer != own.octets() && !served.contains_key(&offer) && !declined.contains_key(&offer));
+                        offers.insert(hardware, offer);
                     }
                     (5, None) => {
                         prop_assert!(can_have);
                         prop_assert_eq!(given(&reply), wanted);
                         prop_assert_eq!(served.insert(wanted, hardware), None);
+                        declined.remove(&wanted);
+                        offers.retain(|one, offer| *one != hardware && *offer != wanted);
                     }
                     (5, Some(address)) => prop_assert_eq!((given(&reply), wanted), (address, address)),
                     (6, Some(address)) => prop_assert_ne!(wanted, address),
