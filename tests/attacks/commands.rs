@@ -153,10 +153,12 @@ async fn a_flood_whose_answers_nobody_reads_is_cut_off() {
             let many: Vec<u8> =
                 (1..400).flat_map(|id| raw::publish_acknowledged(4, &mallory.topic.c2t(), id, b"not a JWE")).collect();
             let started = Instant::now();
-            let mut blocked = 0;
+            let (mut blocked, mut at) = (0, 0);
             loop {
-                match one.send(&many) {
-                    Ok(()) => {}
+                // What was not taken goes first the next time: anything else would be no MQTT any more, and the
+                // session would end for that.
+                match one.send_some(&many[at..]) {
+                    Ok(count) => at = (at + count) % many.len(),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => blocked += 1,
                     Err(_) => break,
                 }
@@ -166,4 +168,11 @@ async fn a_flood_whose_answers_nobody_reads_is_cut_off() {
         })
         .await;
     println!("cut off after {lasted:?}");
+    // For nothing that it has sent: 20 s after the last byte that could be written, or by the kernel, which gives a
+    // connection up when the other side has taken nothing for 30 s (tcp(7), TCP_USER_TIMEOUT).
+    assert!(lasted >= Duration::from_secs(20), "{lasted:?}");
+    let log = arena.plug.log_text();
+    let mut ends = log.lines().filter(|line| line.contains("session ends"));
+    let first = ends.next().expect("it has ended");
+    assert!(first.contains("reason=SlowReader") || first.contains("reason=Ended"), "{first}");
 }

@@ -76,6 +76,11 @@ impl Raw {
         self.stream.write_all(bytes)
     }
 
+    /// Sends as much as is taken, and says how much.
+    pub(crate) fn send_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
     /// The next packet: its first byte and its body. `None` once the connection has ended or is silent.
     pub(crate) fn packet(&mut self) -> Option<Vec<u8>> {
         let mut byte = [0];

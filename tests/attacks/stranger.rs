@@ -155,19 +155,21 @@ async fn senders_of_one_byte_a_second_are_given_up_after_10_s() {
         .await;
 }
 
-/// 10,000 in a minute, for 5 s: connect, say nothing or a few bytes, and go.
+/// 10,000 connections, in a third of a minute where the machine is fast enough, so that what each one leaves
+/// behind adds up: connect, say nothing or a few bytes, and go.
 fn flood(server: SocketAddr, sources: impl Iterator<Item = u8>) -> usize {
     let (started, mut made) = (Instant::now(), 0);
-    for (at, from) in (0..834_u32).zip(sources) {
+    for (at, from) in (0..10_000_u32).zip(sources) {
         if let Ok(mut stream) = tcp(server, from) {
             made += 1;
             if at % 3 == 0 {
                 let _ = stream.write_all(b"\x16\x03\x01\x02\x00\x01");
             }
         }
-        let due = Duration::from_millis(6) * at;
+        let due = Duration::from_millis(2) * at;
         sleep(due.saturating_sub(started.elapsed()));
     }
+    println!("{made} connections in {:?}", started.elapsed());
     made
 }
 
@@ -176,7 +178,7 @@ async fn ten_thousand_connections_a_minute_from_one_address_starve_nobody() {
     let mut arena = Arena::open().await;
     let server = arena.server();
     let made = arena.withstands(move || flood(server, std::iter::repeat(66))).await;
-    assert!(made > 700, "{made}");
+    assert!(made > 9000, "{made}");
     assert!(arena.plug.log_text().contains("connection refused: too many"));
 }
 
@@ -185,7 +187,7 @@ async fn ten_thousand_connections_a_minute_from_everywhere_starve_nobody() {
     let mut arena = Arena::open().await;
     let server = arena.server();
     let made = arena.withstands(move || flood(server, sources())).await;
-    assert!(made > 700, "{made}");
+    assert!(made > 9000, "{made}");
     assert!(arena.plug.log_text().contains("connection refused: too many"));
 }
 
@@ -193,7 +195,8 @@ async fn ten_thousand_connections_a_minute_from_everywhere_starve_nobody() {
 async fn a_flood_from_the_honest_ones_own_address_ends_no_session() {
     let mut arena = Arena::open().await;
     let server = arena.server();
-    arena.withstands(move || flood(server, std::iter::repeat(1))).await;
+    let made = arena.withstands(move || flood(server, std::iter::repeat(1))).await;
+    assert!(made > 9000, "{made}");
 }
 
 #[tokio::test]
