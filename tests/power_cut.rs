@@ -4,18 +4,22 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use support::{HOME_PASSPHRASE, Person, Plug};
 
 /// Where the thing persists something while it is paired, with what a cut there leaves.
-const THING: [(&str, Left); 7] = [
+const THING: [(&str, Left); 8] = [
     ("", Left::Claimed),
     ("claim.begin", Left::Unclaimed),
     ("claim.written", Left::Unclaimed),
     ("claim.committed", Left::Claimed),
     ("claim.marked", Left::Claimed),
     ("save.before", Left::Claimed),
+    ("save.committed", Left::Claimed),
     ("save.after", Left::Claimed),
 ];
 
@@ -126,4 +130,21 @@ fn a_power_cut_at_the_very_first_start_leaves_a_thing_that_can_be_claimed() {
         plug.wait_until_online();
         assert_eq!(ana.sect_at(&plug, &["on"]).code, 0, "{point}");
     }
+}
+
+#[test]
+fn every_crash_point_of_claim_save_and_keyring_is_in_the_matrix() {
+    let reached = |file: &str| -> BTreeSet<String> {
+        let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("the source");
+        let names = source.split("crash_point!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        names
+            .filter(|name| ["claim.", "save.", "keyring."].iter().any(|of| name.starts_with(of)))
+            .map(str::to_owned)
+            .collect()
+    };
+    let cut = |points: &[&str]| -> BTreeSet<String> {
+        points.iter().filter(|point| !point.is_empty()).map(|point| point.trim_end_matches(":2").to_owned()).collect()
+    };
+    assert_eq!(reached("src/thing/store/mod.rs"), cut(&THING.map(|(point, _)| point)));
+    assert_eq!(reached("src/controller/keyring/file.rs"), cut(&CONTROLLER.map(|(point, _)| point)));
 }
