@@ -18,3 +18,5 @@ mod secrets;
 mod start;
 mod stranger;
 mod user;
+#[path = "../support/wire.rs"]
+mod wire;

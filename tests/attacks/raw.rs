@@ -4,9 +4,11 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVersion};
+use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslStream};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sect::proto::pairing::binding::Binding;
+
+pub(crate) use crate::wire::{packet, string, tls12_only};
 
 /// How long a client waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -132,22 +134,6 @@ pub(crate) fn read_all(mut stream: TcpStream) -> Vec<u8> {
     answer
 }
 
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut length = body.len();
-    while length > 127 {
-        packet.push((length % 128) as u8 | 0x80);
-        length /= 128;
-    }
-    packet.push(length as u8);
-    packet.extend_from_slice(body);
-    packet
-}
-
-pub(crate) fn string(text: &str) -> Vec<u8> {
-    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
-}
-
 /// A CONNECT with these flags, properties (5.0) and payload between the client id and the login.
 pub(crate) fn connect_with(
     version: u8,
@@ -220,9 +206,4 @@ pub(crate) fn publish_with(first: u8, version: u8, topic: &str, properties: &[u8
     }
     body.extend_from_slice(payload);
     packet(first, &body)
-}
-
-pub(crate) fn tls12_only(context: &mut SslContextBuilder) {
-    context.set_max_proto_version(Some(SslVersion::TLS1_2)).expect("a version");
-    context.set_cipher_list("PSK:ECDHE-PSK:ALL:@SECLEVEL=0").expect("a list");
 }

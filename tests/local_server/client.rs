@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslSessionCacheMode, SslVersion};
+use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslSessionCacheMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_openssl::SslStream;
+
+pub(crate) use crate::wire::tls12_only;
+use crate::wire::{packet, string};
 
 /// A TCP stream that remembers what came in.
 pub(crate) struct Recorder {
@@ -170,22 +173,6 @@ pub(crate) struct Who {
     pub(crate) from: u8,
 }
 
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut length = body.len();
-    while length > 127 {
-        packet.push((length % 128) as u8 | 0x80);
-        length /= 128;
-    }
-    packet.push(length as u8);
-    packet.extend_from_slice(body);
-    packet
-}
-
-pub(crate) fn string(text: &str) -> Vec<u8> {
-    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
-}
-
 pub(crate) fn connect(version: u8, client_id: &str, login: Option<(&str, &str)>) -> Vec<u8> {
     let flags = if login.is_some() { 0xc2 } else { 0x02 };
     let mut body = [b"\x00\x04MQTT".as_slice(), &[version, flags, 0, 60]].concat();
@@ -216,9 +203,4 @@ pub(crate) fn publish(version: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
     }
     body.extend_from_slice(payload);
     packet(0x30, &body)
-}
-
-pub(crate) fn tls12_only(context: &mut SslContextBuilder) {
-    context.set_max_proto_version(Some(SslVersion::TLS1_2)).expect("a version");
-    context.set_cipher_list("PSK:ECDHE-PSK:ALL:@SECLEVEL=0").expect("a list");
 }

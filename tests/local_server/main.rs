@@ -5,6 +5,8 @@ mod crowd;
 mod hello;
 mod login;
 mod sessions;
+#[path = "../support/wire.rs"]
+mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;

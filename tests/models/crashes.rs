@@ -5,7 +5,8 @@ use std::time::Duration;
 use sect::proto::controller::ControllerEvent;
 use sect::proto::message::ReturnCode;
 
-use crate::real::{Mix, Pair};
+use crate::dice::Dice;
+use crate::real::Pair;
 
 /// One step of an update in fair weather; false when there is nothing left to do.
 fn step(pair: &mut Pair, heard: &mut usize, told: &mut usize) -> bool {
@@ -104,7 +105,7 @@ fn a_keyring_that_cannot_write_ends_the_update_and_nothing_is_committed() {
     }
     pair.to_persist = None;
     let now = pair.now();
-    pair.controller.not_persisted(now, &mut Mix(9));
+    pair.controller.not_persisted(now, &mut Dice::new(9));
     pair.run();
     assert!(pair.events.contains(&ControllerEvent::NotSent { handle }));
     assert_eq!((pair.stored().0, &pair.keyring.candidate), (0, &None));
@@ -117,7 +118,7 @@ fn in_any_weather_nobody_is_locked_out() {
     let walks = if cfg!(debug_assertions) { 300 } else { 3000 };
     let mut updated = 0;
     for seed in 0..walks {
-        let (mut pair, mut dice) = (Pair::new(seed), Mix(!seed));
+        let (mut pair, mut dice) = (Pair::new(seed), Dice::new(!seed));
         for _ in 0..60 {
             match dice.below(40) {
                 0 | 1 => drop(pair.begin()),
@@ -151,7 +152,7 @@ fn in_any_weather_nobody_is_locked_out() {
 }
 
 /// Most often the last one.
-fn newest(dice: &mut Mix, sent: usize) -> usize {
-    let back = [0, 0, 0, dice.below(sent.min(3)), dice.below(sent)];
-    sent - 1 - back[dice.below(back.len())]
+fn newest(dice: &mut Dice, sent: usize) -> usize {
+    let back = [0, 0, 0, dice.place(sent.min(3)), dice.place(sent)];
+    sent - 1 - back[dice.place(back.len())]
 }

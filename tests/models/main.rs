@@ -2,5 +2,8 @@
 
 mod command;
 mod crashes;
+#[path = "../support/world/dice.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the simulation throws them in more ways")]
+mod dice;
 mod real;
 mod update;

@@ -1,10 +1,8 @@
 //! Both machines of the crate over a network that a test moves message by message, each with a disk that
 //! outlives it.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use rand_core::{TryCryptoRng, TryRng};
 use sect::proto::action::{Action, Path as ThingPath, SessionId, WifiEvent};
 use sect::proto::certificate::ThingIdentity;
 use sect::proto::controller::{Controller, ControllerEvent, Keychain, Path, RequestHandle};
@@ -24,46 +22,11 @@ use sect::proto::topic::TToken;
 use sect::proto::user::Role;
 use sect::proto::wifi::HomeNetwork;
 
+use crate::dice::Dice;
+
 const SESSION: SessionId = SessionId(1);
 /// What the controller's clock shows more than the house's.
 const AHEAD: u64 = 5_000_000_000;
-
-/// Predictable randomness (SplitMix64).
-pub(crate) struct Mix(pub(crate) u64);
-
-impl Mix {
-    pub(crate) fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.draw() % limit as u64).expect("below a usize")
-    }
-}
-
-impl TryRng for Mix {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(u32::try_from(self.draw() >> 32).expect("32 bits"))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.draw())
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.draw().to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Mix {}
 
 /// What outlives a power cut of the thing.
 struct Disk {
@@ -135,7 +98,7 @@ pub(crate) struct Pair {
     pub(crate) controller: Controller,
     /// The candidate that waits for the keyring.
     pub(crate) to_persist: Option<MasterKey>,
-    rng: Mix,
+    rng: Dice,
     clock: u64,
     pub(crate) to_thing: Vec<Vec<u8>>,
     pub(crate) to_controller: Vec<Vec<u8>>,
@@ -150,7 +113,7 @@ macro_rules! ports {
 
 impl Pair {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut rng = Mix(seed);
+        let mut rng = Dice::new(seed);
         let owner = ControllerRecord {
             cid: Cid::random(&mut rng),
             name: "Ana".parse().expect("a name"),
@@ -196,7 +159,7 @@ impl Pair {
         pair
     }
 
-    fn start(identity: &StoredIdentity, disk: &Disk, rng: &mut Mix) -> Start {
+    fn start(identity: &StoredIdentity, disk: &Disk, rng: &mut Dice) -> Start {
         let stored = Stored {
             identity: identity.clone(),
             generation: 1,
