@@ -3,6 +3,9 @@
 #[path = "local_server/client.rs"]
 #[allow(dead_code, reason = "this test needs a part of the client")]
 mod client;
+#[path = "support/wire.rs"]
+#[allow(dead_code, reason = "one client, and nothing of another age")]
+mod wire;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_openssl::SslStream;
 
-pub(crate) use crate::wire::tls12_only;
 use crate::wire::{packet, string};
 
 /// A TCP stream that remembers what came in.

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{Client, Who, publish, tcp, tls12_only};
+use crate::client::{Client, Who, publish, tcp};
 use crate::hello::{Offer, client_hello};
+use crate::wire::tls12_only;
 use crate::{ALICE, BOB, PAIR, World, admission, generous, topics};
 use sect::thing::local_server::{Admission, NewSessions};
 
