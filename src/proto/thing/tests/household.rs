@@ -119,6 +119,12 @@ fn no_flipped_bit_no_truncation_and_no_garbage_is_answered() {
     assert!(bench.outlet.switched.is_empty());
     let counted: u64 = bench.thing.counters().iter().map(|(_, n)| n).sum();
     assert_eq!(counted, u64::try_from(count).expect("small"));
+    // Each by its reason.
+    let mut reasons: Vec<_> = bench.thing.counters().iter().map(|(name, _)| name).collect();
+    reasons.sort_unstable();
+    let expected = ["encoding", "header", "length", "not-authentic", "parts", "too-long", "unknown-kid"];
+    assert_eq!(reasons, expected.map(|reason| format!("dropped-{reason}")));
+    assert_eq!(bench.thing.counters().get("dropped-too-long"), 1);
 }
 
 #[test]
