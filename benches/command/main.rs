@@ -8,7 +8,7 @@
 //!
 //! `cargo bench` measures and says which goals are met; no goal that is missed makes it fail.
 //! `cargo bench --bench command -- --household` measures 16 controllers at once instead, and
-//! `cargo bench --bench command -- --idle` watches an idle daemon for a minute instead.
+//! `cargo bench --bench command -- --idle` watches an idle daemon for some minutes instead.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what this is for")]
 #![allow(unreachable_pub, reason = "what is `pub` here is so for its neighbours, as in the tests' support")]
@@ -25,6 +25,7 @@ mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,10 @@ struct Args {
     /// `sectd` alone
     #[arg(long)]
     alone: bool,
+    /// The `sectd` to measure, in place of the one that was built with this: `provisioning/small-sectd.sh` makes a
+    /// plug's
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_sectd"))]
+    sectd: PathBuf,
     /// Run `sectd` under a program that watches it, as in `--under "valgrind --tool=callgrind"`
     #[arg(long, default_value = "")]
     under: String,
@@ -73,8 +78,8 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match &args.role {
         Some(role) => Ok(peers::play(role)?),
-        None if args.idle => thing::watch_idle(),
-        None if args.household => household::measure(&RunningThing::start(&args.under)?),
+        None if args.idle => thing::watch_idle(&args.sectd),
+        None if args.household => household::measure(&RunningThing::start(&args.sectd, &args.under)?),
         None => measure(&args),
     }
 }
@@ -114,7 +119,7 @@ impl<'a> Rival<'a> {
 }
 
 fn measure(args: &Args) -> anyhow::Result<()> {
-    let thing = RunningThing::start(&args.under)?;
+    let thing = RunningThing::start(&args.sectd, &args.under)?;
     let mut talk = Talk::start(thing.open("measured")?, &thing.binding)?;
     talk.command()?;
     let sizes = talk.sizes();

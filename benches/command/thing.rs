@@ -1,5 +1,6 @@
 //! The real `sectd`, claimed, at home, and logging as it does in a household.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
@@ -20,8 +21,11 @@ use crate::{footprint, goal};
 const IN_MEMORY: &str = "/dev/shm";
 /// How long an idle daemon is watched.
 const WATCHED: Duration = Duration::from_secs(30);
-/// When an answer's timers are over.
+/// When the timers of pairing and announcement are over.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// When the last command is over: its screen is drawn at once, its line of the audit log and its key's age go to
+/// the disk within a minute, once.
+const WRITTEN_AFTER: Duration = Duration::from_secs(70);
 
 /// A daemon that ends with this value.
 pub struct RunningThing {
@@ -37,7 +41,7 @@ pub struct RunningThing {
 
 impl RunningThing {
     /// Starts a factory-fresh daemon and claims it.
-    pub fn start(under: &str) -> anyhow::Result<Self> {
+    pub fn start(sectd: &Path, under: &str) -> anyhow::Result<Self> {
         let plug = Plug::new();
         let folder = plug.config().parent().context("a file has a folder")?.to_owned();
         let runtime = tempfile::tempdir_in(IN_MEMORY).ok();
@@ -48,7 +52,7 @@ impl RunningThing {
         let settings = fs::read_to_string(plug.config())?;
         let settings = settings.split_once("[clock]").map_or(&*settings, |(before_clock, _)| before_clock);
         fs::write(plug.config(), settings)?;
-        let mut words = under.split_whitespace().chain([env!("CARGO_BIN_EXE_sectd")]);
+        let mut words = under.split_whitespace().map(OsStr::new).chain([sectd.as_os_str()]);
         let daemon = Command::new(words.next().context("there is at least sectd")?)
             .args(words)
             .arg("--config")
@@ -115,14 +119,13 @@ impl Drop for Daemon {
 }
 
 /// Counts how often an idle daemon wakes up, by thread: alone, then with a session that is silent.
-pub fn watch_idle() -> anyhow::Result<()> {
-    let thing = RunningThing::start("")?;
-    // Pairing and the announcement leave timers of some seconds.
+pub fn watch_idle(sectd: &Path) -> anyhow::Result<()> {
+    let thing = RunningThing::start(sectd, "")?;
     std::thread::sleep(SETTLED_AFTER);
     watch(&thing, "no session")?;
     let mut talk = Talk::start(thing.open("idle")?, &thing.binding)?;
     talk.command()?;
-    std::thread::sleep(SETTLED_AFTER);
+    std::thread::sleep(WRITTEN_AFTER);
     watch(&thing, "one idle session")?;
     drop(talk);
     Ok(())
