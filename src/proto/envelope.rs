@@ -24,10 +24,12 @@ pub const MAX_PLAINTEXT_BYTES: usize = BUCKETS[3];
 pub const MAX_JWE_BYTES: usize = 2789;
 
 const MAX_CIPHERTEXT_BYTES: usize = aead::ciphertext_bytes(MAX_PLAINTEXT_BYTES);
-const HEADER_START: &[u8] = br#"{"alg":"dir","enc":"A256CBC-HS512","kid":""#;
+/// `{"alg":"dir","enc":"A256CBC-HS512","kid":"` in base64url: a multiple of three bytes, so that it stands for itself.
+const HEADER_START: &[u8] = b"eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2Q0JDLUhTNTEyIiwia2lkIjoi";
 const HEADER_END: &[u8] = br#""}"#;
-const HEADER_BYTES: usize = HEADER_START.len() + Kid::CHARACTERS + HEADER_END.len();
-const HEADER_CHARACTERS: usize = base64_characters(HEADER_BYTES);
+/// Of the kid and what comes after it.
+const HEADER_REST_BYTES: usize = Kid::CHARACTERS + HEADER_END.len();
+const HEADER_CHARACTERS: usize = HEADER_START.len() + base64_characters(HEADER_REST_BYTES);
 
 const fn base64_characters(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
@@ -194,14 +196,14 @@ const fn jwe_bytes(ciphertext_bytes: usize) -> usize {
 const _: () = assert!(jwe_bytes(MAX_CIPHERTEXT_BYTES) == MAX_JWE_BYTES);
 
 fn header(kid: &Kid) -> [u8; HEADER_CHARACTERS] {
-    let mut header = [0; HEADER_BYTES];
-    let (start, rest) = header.split_at_mut(HEADER_START.len());
+    let mut rest = [0; HEADER_REST_BYTES];
     let (middle, end) = rest.split_at_mut(Kid::CHARACTERS);
-    start.copy_from_slice(HEADER_START);
     middle.copy_from_slice(&kid.characters());
     end.copy_from_slice(HEADER_END);
     let mut text = [0; HEADER_CHARACTERS];
-    BASE64URL_NOPAD.encode_mut(&header, &mut text);
+    let (start, encoded) = text.split_at_mut(HEADER_START.len());
+    start.copy_from_slice(HEADER_START);
+    BASE64URL_NOPAD.encode_mut(&rest, encoded);
     text
 }
 
@@ -359,13 +361,9 @@ fn five_parts(jwe: &[u8]) -> Option<[&[u8]; 4]> {
 
 /// The header is compared, not parsed: no other header exists (protocol section 4).
 fn read_header(aad: &[u8]) -> Result<Kid, Unopened> {
-    if aad.len() != HEADER_CHARACTERS {
-        return Err(Unopened::Header);
-    }
-    let bytes: [u8; HEADER_BYTES] = read_base64(aad).map_err(|_| Unopened::Header)?;
-    bytes
-        .strip_prefix(HEADER_START)
-        .and_then(|rest| rest.strip_suffix(HEADER_END))
+    let rest = aad.strip_prefix(HEADER_START).ok_or(Unopened::Header)?;
+    let rest: [u8; HEADER_REST_BYTES] = read_base64(rest).map_err(|_| Unopened::Header)?;
+    rest.strip_suffix(HEADER_END)
         .and_then(|kid| std::str::from_utf8(kid).ok())
         .and_then(|kid| kid.parse().ok())
         .ok_or(Unopened::Header)
@@ -486,6 +484,8 @@ mod tests {
         let jwe = String::from_utf8(sealed(b"{}")).expect("ASCII");
         let body = &jwe[jwe.find('.').expect("five parts")..];
         let kid = Kid::new([7; 8]);
+        let the_one = format!(r#"{{"alg":"dir","enc":"A256CBC-HS512","kid":"{kid}"}}"#);
+        assert!(jwe.starts_with(&BASE64URL_NOPAD.encode(the_one.as_bytes())));
         for header in [
             format!(r#"{{"enc":"A256CBC-HS512","alg":"dir","kid":"{kid}"}}"#),
             format!(r#"{{"alg":"dir","enc":"A256CBC-HS512","kid":"{kid}","zip":"DEF"}}"#),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
@@ -50,7 +50,7 @@ macro_rules! identifier {
             #[must_use]
             pub fn characters(&self) -> [u8; $characters] {
                 let mut text = [0; $characters];
-                Base64UrlUnpadded::encode(&self.0, &mut text).expect("the buffer has the encoded length");
+                BASE64URL_NOPAD.encode_mut(&self.0, &mut text);
                 text
             }
         }
@@ -73,10 +73,10 @@ macro_rules! identifier {
 
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let mut bytes = [0; $bytes];
-                match Base64UrlUnpadded::decode(text, &mut bytes) {
-                    Ok(decoded) if decoded.len() == $bytes => Ok(Self(bytes)),
-                    _ => Err(IdError($what)),
+                if text.len() != $characters || BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes).is_err() {
+                    return Err(IdError($what));
                 }
+                Ok(Self(bytes))
             }
         }
 

@@ -116,7 +116,9 @@ pub fn check(text: &[u8]) -> Result<Cow<'_, str>, JsonError> {
     if object.first() != Some(&b'{') || object.last() != Some(&b'}') {
         return Err(JsonError);
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(object);
+    // Once for all strings in it.
+    let object = str::from_utf8(object).map_err(|_| JsonError)?;
+    let mut deserializer = serde_json::Deserializer::from_str(object);
     let t = deserializer.deserialize_map(Root).map_err(|_| JsonError)?;
     deserializer.end().map_err(|_| JsonError)?;
     Ok(t)
