@@ -10,8 +10,10 @@ router() { ip netns exec router "$@"; }
 # start_radios: the radios, and a second network of the plug, on which somebody listens.
 start_radios() {
     # Where no package has done it, as systemd-sysusers does it on a plug.
-    printf 'sect:x:980:980::/var/lib/sect:/usr/sbin/nologin\n' >>/etc/passwd
-    printf 'sect:x:980:\n' >>/etc/group
+    if ! getent passwd sect >/dev/null; then
+        printf 'sect:x:980:980::/var/lib/sect:/usr/sbin/nologin\n' >>/etc/passwd
+        printf 'sect:x:980:\n' >>/etc/group
+    fi
     # As the kernel's command line says it on a plug.
     modprobe cfg80211 ieee80211_regdom=$country
     modprobe mac80211_hwsim radios=3
