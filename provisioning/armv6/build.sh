@@ -23,8 +23,10 @@ done
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if ((${#missing[@]})); then
     say "installing ${missing[*]}"
-    apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
-        { apt-get update -qq; apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
+    root=()
+    [ "$(id -u)" = 0 ] || root=(sudo)
+    "${root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        { "${root[@]}" apt-get update -qq; "${root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
 fi
 
 # The compiler, with everything that it is linked to, unpacked aside.

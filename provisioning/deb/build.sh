@@ -31,8 +31,10 @@ command -v python3 >/dev/null || missing+=(python3)
 command -v dpkg-shlibdeps >/dev/null || missing+=(dpkg-dev)
 if ((${#missing[@]})); then
     say "installing ${missing[*]}"
-    apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
-        { apt-get update -qq; apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
+    root=()
+    [ "$(id -u)" = 0 ] || root=(sudo)
+    "${root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        { "${root[@]}" apt-get update -qq; "${root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
 fi
 if [ "$("$cache/bin/cargo-deb" --version 2>/dev/null)" != "cargo-deb $cargo_deb" ]; then
     say "fetching cargo-deb $cargo_deb"

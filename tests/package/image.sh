@@ -37,6 +37,12 @@ for variable in IMG_NAME RELEASE STAGE_LIST WPA_COUNTRY TARGET_HOSTNAME FIRST_US
     [ -n "$value" ] || fail "$variable is empty"
 done
 
+# Who makes an image, and calls sudo for it.
+mkdir -p "$ROOTFS_DIR/t/repo/provisioning"
+cp -r provisioning/image "$ROOTFS_DIR/t/repo/provisioning/"
+on_chroot <"$here/caller.sh"
+rm -r "$ROOTFS_DIR"/t/{repo,pi-gen} "$ROOTFS_DIR/home/pi/.cargo"
+
 # Two cards of that image, and who makes them plugs.
 mkdir "$work/bin"
 cp "${CARGO_TARGET_DIR:-target}"/release/{sectd,sect-cloud} "$work/bin/"
