@@ -49,24 +49,76 @@ cp "${CARGO_TARGET_DIR:-target}"/release/{sectd,sect-cloud} "$work/bin/"
 export SECTD=$work/bin/sectd SECT_CLOUD=$work/bin/sect-cloud
 "$SECT_CLOUD" provision authority --out "$work/manufacturer" --name "Example Plugs"
 cp -a "$ROOTFS_DIR" "$work/card"
-certify() { provisioning/image/certify.sh --authority "$work/manufacturer" --root "$1"; }
-id=$(certify "$ROOTFS_DIR")
+certify() { provisioning/image/certify.sh --authority "$work/manufacturer" --root "$@"; }
+# All that the step may write to, by time, mode, owner and content.
+written_to() {
+    (cd "$1" && find etc/sect etc/credstore var/lib/sect -printf '%p %M %U:%G %T@ %l\n' 2>/dev/null | sort)
+    sha256sum "$1/etc/sect/sectd.toml" || true
+}
+# refused WHY OPTION...: the second card is, and nothing on it has changed; what is said begins so.
+refused() {
+    local why=$1 before
+    shift
+    before=$(written_to "$work/card")
+    if certify "$work/card" "$@" 2>"$work/said"; then fail "passed, and was to be refused: $why"; fi
+    grep -q "$why" "$work/said" || fail "it says $(cat "$work/said"), and was to say: $why"
+    [ "$(written_to "$work/card")" = "$before" ] || fail "refused, and written to all the same: $why"
+}
+
+# The server's section, and what is none.
+server() { printf '[[cloud]]\nhost = "%s"\npin = "%s"\n' "$1" "${2:-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}"; }
+settings=etc/sect/sectd.toml
+{ echo '# As its operator says.'; server cloud.example; } >"$work/cloud.toml"
+server elsewhere.example >"$work/other.toml"
+wrong() { cat >"$work/wrong.toml"; refused "$1" --cloud "$work/wrong.toml"; }
+refused 'there is no file' --cloud "$work/missing.toml"
+wrong 'has: nothing' </dev/null
+wrong 'has: host' <<<'host = "cloud.example"'
+wrong 'has: \[log\]' < <(server cloud.example; printf '[log]\nfilter = "debug"\n')
+wrong 'wrong.toml:3:7: .*SPKI' < <(server cloud.example short)
+wrong 'name 4 cloud servers' < <(for host in a b c d e; do server $host; done)
+cp -p "$work/card/$settings" "$work/kept.toml"
+server elsewhere.example >>"$work/card/$settings"
+refused 'the card has another' --cloud "$work/cloud.toml"
+{ cat "$work/kept.toml"; echo; cat "$work/other.toml" "$work/cloud.toml"; } >"$work/card/$settings"
+refused 'the card has another' --cloud "$work/cloud.toml"
+{ echo 'cloud = [{ host = "a", ca = "/b" }]'; cat "$work/kept.toml"; } >"$work/card/$settings"
+refused 'the card has another' --cloud "$work/cloud.toml"
+cp -p "$work/kept.toml" "$work/card/$settings"
+
+# A card that leads into the factory's own machine changes nothing there, and neither does one whose user is root.
+mkdir -m 755 "$work/elsewhere"
+cp "$work/kept.toml" "$work/elsewhere/sectd.toml"
+outside=$(cd "$work/elsewhere" && stat -c '%n %a %y' . ./*)
+for path in etc/credstore etc/sect $settings var/lib/sect/thing.db var/lib/sect; do
+    to=$work/elsewhere
+    case $path in *.*) to=$work/elsewhere/sectd.toml ;; esac
+    [ ! -e "$work/card/$path" ] || mv "$work/card/$path" "$work/aside"
+    ln -s "$to" "$work/card/$path"
+    refused 'not a card that pi-gen made' --cloud "$work/cloud.toml"
+    rm "$work/card/$path"
+    [ ! -e "$work/aside" ] || mv "$work/aside" "$work/card/$path"
+done
+[ "$(cd "$work/elsewhere" && stat -c '%n %a %y' . ./*)" = "$outside" ] || fail "what the links lead to was changed"
+sed -i.kept 's/^sect:x:[0-9]*:[0-9]*:/sect:x:0:0:/' "$work/card/etc/passwd"
+refused 'more than a user: 0:0'
+mv "$work/card/etc/passwd.kept" "$work/card/etc/passwd"
+
+id=$(certify "$ROOTFS_DIR" --cloud "$work/cloud.toml")
 [[ $id =~ ^[0-9a-f]{16}$ ]] || fail "the id is $id"
-before=$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.*)
+{ cat "$work/kept.toml"; echo; cat "$work/cloud.toml"; } | cmp - "$ROOTFS_DIR/$settings"
+[ "$(stat -c '%a %u:%g' "$ROOTFS_DIR/$settings")" = "644 0:0" ] || fail "the mode of the card's settings"
+before=$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.* && stat -c %y "$ROOTFS_DIR/$settings")
 # Cut off before the certificate was in its place, and run again when all was done.
-[ "$(certify "$ROOTFS_DIR")" = "$id" ] || fail "another identity the second time"
-[ "$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.*)" = "$before" ] || fail "certified twice"
+[ "$(certify "$ROOTFS_DIR" --cloud "$work/cloud.toml")" = "$id" ] || fail "another identity the second time"
+[ "$(certify "$ROOTFS_DIR")" = "$id" ] || fail "another identity the third time"
+if certify "$ROOTFS_DIR" --cloud "$work/other.toml"; then fail "a card with another server passed"; fi
+[ "$(sha256sum "$ROOTFS_DIR"/etc/credstore/sect.device.* && stat -c %y "$ROOTFS_DIR/$settings")" = "$before" ] ||
+    fail "done twice"
 mv "$ROOTFS_DIR/etc/credstore/sect.device.crt" "$work/first.crt"
 [ "$(certify "$ROOTFS_DIR")" = "$id" ] || fail "another identity after an interruption"
 [ "$(certify "$work/card")" != "$id" ] || fail "two cards with one identity"
-# A card that leads into the factory's own machine changes nothing there.
-mkdir -m 755 "$work/elsewhere"
-mv "$work/card/etc/credstore" "$work/kept"
-ln -s "$work/elsewhere" "$work/card/etc/credstore"
-if certify "$work/card"; then fail "a card with a link passed"; fi
-[ "$(stat -c %a "$work/elsewhere")/$(ls -A "$work/elsewhere")" = 755/ ] || fail "what the link leads to was changed"
-rm "$work/card/etc/credstore"
-mv "$work/kept" "$work/card/etc/credstore"
+cmp "$work/kept.toml" "$work/card/$settings"
 # What another card was given is noticed.
 cp "$work/first.crt" "$work/card/etc/credstore/sect.device.crt"
 if certify "$work/card"; then fail "a card with another card's certificate passed"; fi
