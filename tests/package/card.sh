@@ -1,11 +1,7 @@
 # In the root of a certified card that systemd has booted: who the plug is, and what the service is handed.
-set -euo pipefail
-fail() {
-    echo "FAILED: $*"
-    journalctl --no-pager -u sectd.service | tail -20
-    exit 1
-}
-trap 'fail "line $LINENO"' ERR
+# shellcheck shell=bash source=tests/package/booted.sh
+service=sectd.service
+. /t/booted.sh
 
 ip link set lo up
 # It waits for its owner, and for the factory's cloud server, which nobody here is: only then it reads its certificate.
@@ -18,7 +14,7 @@ ap-address = "127.0.4.1"
 interface = "lo"
 SETTINGS
 systemctl restart sectd.service
-pid=$(systemctl show --value --property=MainPID sectd.service)
+pid=$(property MainPID)
 folder=/run/credentials/sectd.service
 [ "$(cd $folder && echo *)" = "sect.device.crt sect.device.key" ] || fail "credentials: $(ls $folder)"
 cmp $folder/sect.device.key /etc/credstore/sect.device.key

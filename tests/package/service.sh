@@ -1,29 +1,10 @@
 # In a root that systemd has booted: the service under its sandbox, an upgrade that takes an older household along and
 # leaves the load alone, a daemon that dies, removal and purge. The plug's parts are simulated; its lines are
 # tests/vm's.
-set -euo pipefail
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-fail() {
-    echo "FAILED: $*"
-    systemctl status --no-pager --full sectd.service || true
-    journalctl --no-pager -u sectd.service | tail -40
-    exit 1
-}
-trap 'fail "line $LINENO"' ERR
+# shellcheck shell=bash source=tests/package/booted.sh
+service=sectd.service
+. /t/booted.sh
 
-# `property NAME`: what systemd knows of the service.
-property() { systemctl show --value --property="$1" sectd.service; }
-# `eventually TEXT COMMAND...`: within 20 s the command says this text.
-eventually() {
-    local wanted=$1 said=''
-    shift
-    for _ in $(seq 200); do
-        said=$("$@" 2>&1) || true
-        if [[ $said == *"$wanted"* ]]; then return; fi
-        sleep 0.1
-    done
-    fail "no \"$wanted\" from: $*; it says: $said"
-}
 # The version of the tables, as SQLite has it in the file.
 tables() { od -An -tu4 --endian=big -j60 -N4 /var/lib/sect/thing.db | tr -d ' '; }
 load() { tr -d ' \n' </run/sect/outlet; }
