@@ -1,8 +1,9 @@
 #!/bin/bash
-# Makes a Debian package of sectd or of sect, on any Debian 12 or later on amd64.
+# Makes a Debian package of sectd, of sect or of sect-cloud, on any Debian 12 or later on amd64.
 #
-#   provisioning/deb/build.sh [armhf|amd64] [FOLDER] [sect]     puts sectd_VERSION_ARCH.deb into FOLDER, target/debian if
-#                                                               not given; or sect_VERSION_amd64.deb, the owner's part
+#   provisioning/deb/build.sh [armhf|amd64] [FOLDER] [sect|sect-cloud]
+#       puts sectd_VERSION_ARCH.deb into FOLDER, target/debian if not given; or, for amd64 alone, sect_VERSION_amd64.deb,
+#       the owner's part, or sect-cloud_VERSION_amd64.deb, the cloud server
 #
 # armhf is for Raspberry Pi OS on every Raspberry Pi, the Zero included: static, ARMv6 (provisioning/armv6/build.sh).
 # amd64 is the same package for this machine: for tests, and for other boards.
@@ -46,8 +47,12 @@ fi
 
 rm -rf $stage
 mkdir -p $stage "$out"
-read -r openssl manifest < <(source_of openssl-src)
-parts=("OpenSSL=${openssl#*+}=Apache-2.0=$(dirname "$manifest")/openssl/LICENSE.txt")
+parts=()
+# The cloud server speaks TLS by other means.
+if [ "$program" != sect-cloud ]; then
+    read -r openssl manifest < <(source_of openssl-src)
+    parts+=("OpenSSL=${openssl#*+}=Apache-2.0=$(dirname "$manifest")/openssl/LICENSE.txt")
+fi
 case $program-$architecture in
 sectd-armhf)
     triple=arm-unknown-linux-musleabihf
@@ -55,13 +60,13 @@ sectd-armhf)
     musl=$(find "${SECT_ARMV6_CACHE:-$HOME/.cache/sect-armv6}/venv/lib" -path '*/site-packages/ziglang/lib/libc/musl/COPYRIGHT')
     parts+=("musl=zig=MIT=$musl")
     ;;
-sectd-amd64 | sect-amd64)
+sectd-amd64 | sect-amd64 | sect-cloud-amd64)
     triple=x86_64-unknown-linux-gnu
     cargo build --locked --release --bin "$program"
     strip --strip-all -o "$stage/$program" "${CARGO_TARGET_DIR:-target}/release/$program"
     ;;
 *)
-    say "no package of $program for $architecture: sectd for armhf or amd64, sect for amd64"
+    say "no package of $program for $architecture: sectd for armhf or amd64, sect and sect-cloud for amd64"
     exit 2
     ;;
 esac

@@ -16,7 +16,7 @@ DEBIAN_NAMES = {"MIT": "Expat"}
 ON_DISK = {"Apache-2.0": "Apache-2.0", "MPL-2.0": "MPL-2.0", "CC0-1.0": "CC0-1.0"}
 NOTICES = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE", "AUTHORS")
 # The feature of each program.
-FEATURES = {"sectd": "thing", "sect": "controller"}
+FEATURES = {"sectd": "thing", "sect": "controller", "sect-cloud": "cloud"}
 # Public domain, so that there is no licence file: https://www.sqlite.org/copyright.html
 SQLITE = "libsqlite3-sys"
 
