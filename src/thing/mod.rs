@@ -7,7 +7,6 @@ pub mod clock;
 pub mod cloud_link;
 pub mod config;
 pub mod daemon;
-pub mod dbus;
 pub mod display;
 pub mod fifo;
 pub mod gpio;

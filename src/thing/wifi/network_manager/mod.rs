@@ -5,11 +5,18 @@
 //! meanwhile. The passcode and the home network's password go to NetworkManager along with the order and
 //! are kept there in memory alone (docs/adr/0013).
 
+mod argument;
 mod bus;
+mod link;
 mod order;
 mod profile;
 mod progress;
+mod signals;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod trouble;
+mod value;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::argument::Profile;
 use super::bus::Manager;
-use super::profile::{self, Profile};
+use super::profile;
 use super::progress::{Activation, DEVICE_DISCONNECTED, Signal, Standing};
 use super::trouble::Trouble;
 use crate::proto::action::{JoinFailure, WifiEvent};

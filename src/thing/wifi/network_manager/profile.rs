@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::argument::{Profile, Setting, Settings};
 use crate::proto::passcode::Passcode;
 use crate::proto::secret::SecretString;
 use crate::proto::wifi::HomeNetwork;
-use crate::thing::dbus::{Argument, Settings};
 
-/// A profile: settings by name, and their keys.
-pub(super) type Profile = BTreeMap<&'static str, Settings>;
 /// Half-way up the band, where no country forbids it.
 pub(super) const CHANNEL: u32 = 6;
 /// The prefix of the access point's network.
@@ -33,33 +31,33 @@ pub(super) fn access_point(ssid: &str, passphrase: &Passcode, address: IpAddr) -
         (
             "802-11-wireless",
             BTreeMap::from([
-                ("ssid", Argument::Bytes(ssid.as_bytes().to_vec())),
+                ("ssid", Setting::Bytes(ssid.as_bytes().to_vec())),
                 ("mode", "ap".into()),
                 ("band", "bg".into()),
-                ("channel", Argument::Uint32(CHANNEL)),
-                ("hidden", Argument::Bool(false)),
+                ("channel", Setting::Uint32(CHANNEL)),
+                ("hidden", Setting::Bool(false)),
             ]),
         ),
         (
             "802-11-wireless-security",
             BTreeMap::from([
-                ("key-mgmt", Argument::from("wpa-psk")),
-                ("proto", Argument::Texts(vec!["rsn".to_owned()])),
-                ("pairwise", Argument::Texts(vec!["ccmp".to_owned()])),
-                ("group", Argument::Texts(vec!["ccmp".to_owned()])),
-                ("pmf", Argument::Int32(PMF_DISABLE)),
-                ("psk", Argument::Secret(SecretString::new(passphrase.expose().to_owned()))),
+                ("key-mgmt", Setting::from("wpa-psk")),
+                ("proto", Setting::Texts(vec!["rsn".to_owned()])),
+                ("pairwise", Setting::Texts(vec!["ccmp".to_owned()])),
+                ("group", Setting::Texts(vec!["ccmp".to_owned()])),
+                ("pmf", Setting::Int32(PMF_DISABLE)),
+                ("psk", Setting::Secret(SecretString::new(passphrase.expose().to_owned()))),
             ]),
         ),
         (
             "ipv4",
             BTreeMap::from([
-                ("method", Argument::from("manual")),
-                ("address-data", Argument::ManySettings(vec![address_data(address)])),
-                ("never-default", Argument::Bool(true)),
+                ("method", Setting::from("manual")),
+                ("address-data", Setting::ManySettings(vec![address_data(address)])),
+                ("never-default", Setting::Bool(true)),
             ]),
         ),
-        ("ipv6", BTreeMap::from([("method", Argument::from("disabled"))])),
+        ("ipv6", BTreeMap::from([("method", Setting::from("disabled"))])),
     ])
 }
 
@@ -73,38 +71,38 @@ pub(super) fn station(network: &HomeNetwork) -> Profile {
         (
             "802-11-wireless",
             BTreeMap::from([
-                ("ssid", Argument::Bytes(network.ssid.as_bytes().to_vec())),
+                ("ssid", Setting::Bytes(network.ssid.as_bytes().to_vec())),
                 ("mode", "infrastructure".into()),
-                ("powersave", Argument::Uint32(POWERSAVE_DISABLE)),
+                ("powersave", Setting::Uint32(POWERSAVE_DISABLE)),
             ]),
         ),
         (
             "802-11-wireless-security",
             BTreeMap::from([
-                ("key-mgmt", Argument::from("wpa-psk")),
-                ("psk", Argument::Secret(SecretString::new(network.psk.expose().to_owned()))),
+                ("key-mgmt", Setting::from("wpa-psk")),
+                ("psk", Setting::Secret(SecretString::new(network.psk.expose().to_owned()))),
             ]),
         ),
-        ("ipv4", BTreeMap::from([("method", Argument::from("auto")), ("may-fail", Argument::Bool(false))])),
-        ("ipv6", BTreeMap::from([("method", Argument::from("disabled"))])),
+        ("ipv4", BTreeMap::from([("method", Setting::from("auto")), ("may-fail", Setting::Bool(false))])),
+        ("ipv6", BTreeMap::from([("method", Setting::from("disabled"))])),
     ])
 }
 
 /// What comes along with a profile: it is nowhere but in memory, and ends with this daemon.
 pub(super) fn options() -> Settings {
-    BTreeMap::from([("persist", Argument::from("volatile")), ("bind-activation", "dbus-client".into())])
+    BTreeMap::from([("persist", Setting::from("volatile")), ("bind-activation", "dbus-client".into())])
 }
 
 fn connection(name: &'static str) -> Settings {
     BTreeMap::from([
-        ("type", Argument::from("802-11-wireless")),
+        ("type", Setting::from("802-11-wireless")),
         ("id", name.into()),
-        ("autoconnect", Argument::Bool(false)),
+        ("autoconnect", Setting::Bool(false)),
     ])
 }
 
 fn address_data(address: IpAddr) -> Settings {
-    BTreeMap::from([("address", Argument::Text(address.to_string())), ("prefix", Argument::Uint32(PREFIX))])
+    BTreeMap::from([("address", Setting::Text(address.to_string())), ("prefix", Setting::Uint32(PREFIX))])
 }
 
 #[cfg(test)]
@@ -112,11 +110,11 @@ mod tests {
     use super::*;
 
     /// As the debug text, but for secrets, which that does not show, and with the type of a number.
-    fn shown(value: &Argument) -> String {
+    fn shown(value: &Setting) -> String {
         match value {
-            Argument::Secret(secret) => format!("secret {:?}", secret.expose()),
-            Argument::Int32(number) => format!("int32 {number}"),
-            Argument::Uint32(number) => format!("uint32 {number}"),
+            Setting::Secret(secret) => format!("secret {:?}", secret.expose()),
+            Setting::Int32(number) => format!("int32 {number}"),
+            Setting::Uint32(number) => format!("uint32 {number}"),
             value => format!("{value:?}"),
         }
     }

@@ -39,6 +39,8 @@ pub(super) enum Signal {
     },
     /// Some device has another address.
     Address,
+    /// The air was looked at.
+    Scanned,
     /// NetworkManager has ended, or another one has begun.
     Ended,
 }
@@ -79,7 +81,8 @@ impl Activation {
                 DEACTIVATING.. => self.standing = Standing::Down(self.failed),
                 _ => {}
             },
-            Signal::Device { .. } | Signal::Connection { .. } | Signal::Address | Signal::Ended => {}
+            Signal::Device { .. } | Signal::Connection { .. } => {}
+            Signal::Address | Signal::Scanned | Signal::Ended => {}
         }
         self.standing
     }

@@ -4,9 +4,9 @@ use std::io;
 
 use thiserror::Error;
 
+use super::link::LinkError;
 use super::progress::Reason;
 use crate::proto::action::JoinFailure;
-use crate::thing::dbus::LinkError;
 
 /// Why the radio does not do what it was told.
 #[derive(Debug, Error)]
