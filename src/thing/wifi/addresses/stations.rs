@@ -115,8 +115,15 @@ impl Stations {
     /// in the way, but a station has one address at most.
     fn bind(&mut self, hardware: Hardware, wanted: Ipv4Addr) -> bool {
         let Some(place) = self.place_of(wanted) else { return false };
-        if let Some(bound) = self.bound_to(hardware) {
-            return bound == place;
+        if let Some(bound) = self.bound_to(hardware).filter(|bound| *bound != place) {
+            if self.places[place] != Place::Declined(hardware) {
+                return false;
+            }
+            // Which of the two it said itself nobody knows, so it finds both.
+            self.places[bound] = Place::Declined(hardware);
+        }
+        if self.places[place] == Place::Bound(hardware) {
+            return true;
         }
         if !self.is_unbound(place) && self.places[place] != Place::Declined(hardware) {
             return false;
@@ -374,6 +381,14 @@ mod tests {
         // Nor does it help to say so in the phone's name.
         assert_eq!(stations.answer(&decline(PHONE, 11)), None);
         assert!(renews(&mut stations, PHONE, [192, 168, 4, 11]));
+        // Nor to ask for another one in its name as well.
+        assert_eq!(stations.answer(&decline(PHONE, 11)), None);
+        assert!(gets(&mut stations, PHONE, [192, 168, 4, 77]));
+        assert!(renews(&mut stations, PHONE, [192, 168, 4, 11]));
+        assert!(renews(&mut stations, PHONE, [192, 168, 4, 77]));
+        assert!(renews(&mut stations, PHONE, [192, 168, 4, 11]));
+        assert!(!gets(&mut stations, PHONE, [192, 168, 4, 78]), "one more that was never declined is one too many");
+        assert!(!gets(&mut stations, invented(0), [192, 168, 4, 77]));
     }
 
     #[test]
@@ -460,8 +475,19 @@ mod tests {
                         declined.remove(&wanted);
                         offers.retain(|one, offer| *one != hardware && *offer != wanted);
                     }
-                    (5, Some(address)) => prop_assert_eq!((given(&reply), wanted), (address, address)),
-                    (6, Some(address)) => prop_assert_ne!(wanted, address),
+                    (5, Some(address)) => {
+                        prop_assert_eq!(given(&reply), wanted);
+                        if wanted != address {
+                            prop_assert_eq!(declined.remove(&wanted), Some(hardware));
+                            prop_assert_eq!(served.remove(&address), Some(hardware));
+                            declined.insert(address, hardware);
+                            served.insert(wanted, hardware);
+                        }
+                    }
+                    (6, Some(address)) => {
+                        prop_assert_ne!(wanted, address);
+                        prop_assert_ne!(declined.get(&wanted), Some(&hardware));
+                    }
                     (6, None) => prop_assert!(!can_have || served.contains_key(&wanted)),
                     (kind, _) => prop_assert!(false, "{kind}"),
                 }
