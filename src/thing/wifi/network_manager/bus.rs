@@ -80,6 +80,12 @@ impl Manager {
         self.signals.next().await
     }
 
+    /// Before something is begun: what came while the radio rested is no part of it, and would take the place of what
+    /// comes. False where nothing comes any more.
+    pub(super) fn forget_signals(&mut self) -> bool {
+        self.signals.forget()
+    }
+
     /// `NMDeviceState`.
     pub(super) async fn state(&self) -> Result<u32, Trouble> {
         let state = self.service.get(&self.device, DEVICE, "State").await?;

@@ -279,9 +279,10 @@ impl Radio {
     }
 
     async fn try_ready(&mut self) -> Result<(), Trouble> {
+        let hears = self.manager.as_mut().is_some_and(Manager::forget_signals);
         let state = match &self.manager {
-            Some(manager) => manager.state().await,
-            None => Err(Trouble::Ended),
+            Some(manager) if hears => manager.state().await,
+            _ => Err(Trouble::Ended),
         };
         let state = match state {
             Ok(state) => state,

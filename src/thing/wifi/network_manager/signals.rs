@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream, Structure, Variant};
@@ -28,7 +29,7 @@ pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Signals that wait to be asked for, at most.
 pub(super) const MAX_QUEUED: usize = 256;
 /// Messages of one rule that wait for the task that takes them out.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+pub(super) const AT_ONCE: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
 /// Who is listened to, and about what.
 #[derive(Debug, Clone)]
@@ -85,6 +86,17 @@ impl Signals {
     /// half-way loses none.
     pub(super) async fn next(&mut self) -> Signal {
         self.0.recv().await.unwrap_or(Signal::Ended)
+    }
+
+    /// Forgets what nobody has asked for; false where an end was among it, so that there is nothing more to hear.
+    pub(super) fn forget(&mut self) -> bool {
+        loop {
+            match self.0.try_recv() {
+                Ok(Signal::Ended) | Err(TryRecvError::Disconnected) => return false,
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => return true,
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use zbus::wire::Endian;
 
 use super::*;
 use crate::thing::wifi::network_manager::progress::{Reason, Signal};
-use crate::thing::wifi::network_manager::signals::MAX_QUEUED;
+use crate::thing::wifi::network_manager::signals::{AT_ONCE, MAX_QUEUED};
 use crate::thing::wifi::network_manager::stream::MAX_MESSAGE;
 
 const UP: Signal = Signal::Device { state: 100, reason: Reason(0) };
@@ -94,4 +94,42 @@ async fn more_signals_than_can_be_kept_keep_no_answer_waiting_and_end_the_run() 
     }
     assert_eq!(usize::try_from(heard), Ok(MAX_QUEUED));
     assert_eq!(manager.next().await, Signal::Ended, "and it stays so");
+}
+
+#[tokio::test]
+async fn what_came_while_the_radio_rested_is_forgotten_and_an_end_is_not() {
+    let (mut manager, mut bus) = Bus::with_manager().await;
+    for _ in 0..MAX_QUEUED {
+        bus.say(&device_state(OWNER, 30, 0)).await;
+    }
+    bus.is_heard(&manager).await;
+    assert!(manager.forget_signals());
+    bus.say(&device_state(OWNER, 100, 0)).await;
+    let mut before = 0;
+    while manager.next().await != UP {
+        before += 1;
+    }
+    assert!(before <= AT_ONCE.get(), "{before}: more than were still on their way");
+
+    bus.say(&owner_changed(BUS, NAME, "")).await;
+    bus.is_heard(&manager).await;
+    bus.say(&device_state(OWNER, 30, 0)).await;
+    let noticed = async {
+        while manager.forget_signals() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), noticed).await.expect("it has ended");
+}
+
+#[tokio::test]
+async fn a_radio_that_rested_for_so_long_that_signals_were_lost_knows_it() {
+    let (mut manager, mut bus) = Bus::with_manager().await;
+    for _ in 0..4 * MAX_QUEUED {
+        bus.say(&device_state(OWNER, 30, 0)).await;
+    }
+    for _ in 0..3 {
+        bus.answer("RemoveMatch", &()).await;
+    }
+    assert!(!manager.forget_signals());
 }
