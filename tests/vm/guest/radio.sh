@@ -54,8 +54,8 @@ start_network_manager() {
     soon "NetworkManager runs" nmcli -t -f STATE general
 }
 
-# start_plug: the real sectd, as its service starts it.
-start_plug() {
+# settle_plug: its folders and its settings.
+settle_plug() {
     mkdir -p /var/lib/sect /run/sect /etc/sect
     chown sect:sect /var/lib/sect /run/sect
     chmod 700 /var/lib/sect
@@ -66,6 +66,11 @@ country = "$country"
 [log]
 filter = "info,sect=debug,rusqlite_migration=warn"
 END
+}
+
+# start_plug: the real sectd, as its service starts it.
+start_plug() {
+    settle_plug
     setpriv --reuid sect --regid sect --clear-groups --no-new-privs --bounding-set -all,+net_bind_service \
         --inh-caps -all,+net_bind_service --ambient-caps -all,+net_bind_service sectd >>/tmp/sectd.log 2>&1 &
     plug=$!
