@@ -50,8 +50,7 @@ struct Args {
     /// `sectd` alone
     #[arg(long)]
     alone: bool,
-    /// The `sectd` to measure, in place of the one that was built with this: `provisioning/small-sectd.sh` makes a
-    /// plug's
+    /// The `sectd` to measure, in place of the one that was built with this: docs/measurements.md builds a plug's
     #[arg(long, default_value = env!("CARGO_BIN_EXE_sectd"))]
     sectd: PathBuf,
     /// Run `sectd` under a program that watches it, as in `--under "valgrind --tool=callgrind"`
