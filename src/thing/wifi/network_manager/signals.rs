@@ -7,9 +7,10 @@
 //! when the connection ends, and all begins anew with another connection; none is lost in between unnoticed.
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 
 use futures_util::StreamExt;
-use futures_util::stream::{SelectAll, select_all};
+use futures_util::stream::SelectAll;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use zbus::message::Type;
@@ -66,7 +67,7 @@ impl Signals {
         let connection = link.connection().clone();
         // Where this is dropped, the bus is told first what is wanted, and then that it is not wanted any more.
         tokio::spawn(async move {
-            let opened = open(&connection, &rules).await;
+            let opened = ear.open(&connection, &rules, &queue).await;
             drop(connection);
             match opened {
                 Ok(streams) => {
@@ -105,15 +106,29 @@ fn the_end() -> String {
     format!("type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged',arg0='{NAME}'")
 }
 
-async fn open(connection: &Connection, rules: &[String]) -> Result<SelectAll<MessageStream>, LinkError> {
-    let mut streams = Vec::new();
-    for rule in rules {
-        streams.push(MessageStream::for_match_rule(rule.as_str(), connection, Some(AT_ONCE)).await?);
-    }
-    Ok(select_all(streams))
-}
-
 impl Ear {
+    /// Has the bus let through what the rules say. What comes by the first of them meanwhile is taken out: the answer
+    /// about the next one may stand behind it.
+    async fn open(
+        &self,
+        connection: &Connection,
+        rules: &[String],
+        queue: &mpsc::Sender<Signal>,
+    ) -> Result<SelectAll<MessageStream>, LinkError> {
+        let mut streams = SelectAll::new();
+        for rule in rules {
+            let mut begun = pin!(MessageStream::for_match_rule(rule.as_str(), connection, Some(AT_ONCE)));
+            let stream = loop {
+                tokio::select! {
+                    stream = &mut begun => break stream?,
+                    Some(message) = streams.next() => self.keep(message, queue)?,
+                }
+            };
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
     /// Until there is nothing more to hear, or nobody who wants to.
     async fn listen(&self, mut streams: SelectAll<MessageStream>, queue: &mpsc::Sender<Signal>) {
         loop {
@@ -121,13 +136,19 @@ impl Ear {
                 message = streams.next() => message,
                 () = queue.closed() => return,
             };
-            let Some(Ok(message)) = message else { return };
-            let Some(signal) = self.hear(&message) else { continue };
-            if queue.try_send(signal).is_err() {
-                tracing::warn!("more signals of NetworkManager than can be kept");
+            let Some(message) = message else { return };
+            if self.keep(message, queue).is_err() {
                 return;
             }
         }
+    }
+
+    fn keep(&self, message: zbus::Result<Message>, queue: &mpsc::Sender<Signal>) -> Result<(), LinkError> {
+        let Some(signal) = self.hear(&message?) else { return Ok(()) };
+        queue.try_send(signal).map_err(|_| {
+            tracing::warn!("more signals of NetworkManager than can be kept");
+            LinkError::Ended
+        })
     }
 
     fn hear(&self, message: &Message) -> Option<Signal> {

@@ -133,3 +133,29 @@ async fn a_radio_that_rested_for_so_long_that_signals_were_lost_knows_it() {
     }
     assert!(!manager.forget_signals());
 }
+
+#[tokio::test]
+async fn signals_that_come_before_all_rules_are_there_keep_no_answer_waiting() {
+    let (link, mut bus) = Bus::with_link().await;
+    let asked = async {
+        bus.answer("GetNameOwner", &OWNER).await;
+        bus.answer("GetDevices", &vec![path(PLUG_DEVICE)]).await;
+        bus.answer("Get", &Variant::U32(2)).await;
+        bus.answer("Get", &Variant::from("wlan0")).await;
+        for _ in 0..2 {
+            bus.answer("AddMatch", &()).await;
+        }
+        // By now the first two hold.
+        let third = bus.called("AddMatch").await;
+        for state in 0..100 {
+            bus.say(&device_state(OWNER, 1000 + state, 0)).await;
+        }
+        bus.connection.reply(&third.header(), &()).await.expect("answered");
+        bus.answer("GetNameOwner", &OWNER).await;
+    };
+    let found = async { tokio::join!(Manager::at(link, None), asked).0 };
+    let mut manager = timeout(Duration::from_secs(20), found).await.expect("in time").expect("found");
+    for state in 0..100 {
+        assert_eq!(manager.next().await, Signal::Device { state: 1000 + state, reason: Reason(0) });
+    }
+}
