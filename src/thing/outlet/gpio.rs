@@ -22,7 +22,12 @@ impl GpioOutlet {
     /// When the line does not exist, or another program holds it.
     pub fn open(place: &Place, held: Held) -> io::Result<(Self, OutletState)> {
         let name = name(place);
-        let line = match held.take(&name).map(|line| OutputLine::handed_over(place, line)) {
+        // One that cannot be read is no better than one that cannot be taken: the next try has none to take.
+        let taken = held.take(&name).map(|line| {
+            let line = OutputLine::handed_over(place, line)?;
+            line.is_on().map(|_| line)
+        });
+        let line = match taken {
             Some(Ok(line)) => line,
             Some(Err(error)) => {
                 tracing::warn!(%error, "the outlet's line was held in vain");
