@@ -171,7 +171,8 @@ fn interrupted_it_puts_the_outlet_back() {
     // Ctrl-C, `kill`, and a terminal that is closed.
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let board = Board::new("");
-        let mut command = board.sectd();
+        let mut command = board.0.sectd_at_a_terminal();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.args(["selftest", "outlet", "--yes", "--pause-ms", "20000"]).spawn().expect("starts");
         wait_for("lamp", || fs::read_to_string(board.path("run/outlet")).is_ok_and(|text| text == "on \n"));
         kill_process(Pid::from_child(&child), signal).expect("a child");

@@ -113,7 +113,7 @@ fn however_it_is_told_to_stop_it_says_goodbye_and_the_load_keeps_its_power() {
         fs::write(place.path("run/outlet"), "on \n").expect("written");
         fs::write(place.path("run/powered"), "").expect("written");
         let manager = Manager::new(&place);
-        let daemon = Daemon::start(place.sectd().env("NOTIFY_SOCKET", place.path("notify")));
+        let daemon = Daemon::start(place.sectd_at_a_terminal().env("NOTIFY_SOCKET", place.path("notify")));
         manager.hear_until(WAITING);
         let (status, took) = daemon.end(signal);
         assert!(status.success(), "{signal:?}: {status}");

@@ -34,7 +34,17 @@ impl Place {
 
     /// `sectd` with these settings, and nobody who manages services.
     pub(crate) fn sectd(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sectd"));
+        self.settled(Command::new(env!("CARGO_BIN_EXE_sectd")))
+    }
+
+    /// The same with SIGHUP as it is by default: who runs the tests under `nohup` ignores it, and so would `sectd`.
+    pub(crate) fn sectd_at_a_terminal(&self) -> Command {
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_sectd")]);
+        self.settled(command)
+    }
+
+    fn settled(&self, mut command: Command) -> Command {
         command.arg("--config").arg(self.path("sectd.toml"));
         command.env_remove("SECT_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
         command
