@@ -27,14 +27,18 @@ impl Daemon {
     }
 
     /// As the service manager ends it.
-    fn terminate(self) -> (ExitStatus, Duration) {
-        self.end(Signal::TERM)
+    fn terminate(mut self) -> ExitStatus {
+        self.send(Signal::TERM);
+        self.0.wait().expect("a child")
     }
 
-    fn end(mut self, signal: Signal) -> (ExitStatus, Duration) {
+    /// In time, and with success.
+    fn ends_well(mut self, signal: Signal) {
         let asked = Instant::now();
         self.send(signal);
-        (self.0.wait().expect("a child"), asked.elapsed())
+        let (status, took) = (self.0.wait().expect("a child"), asked.elapsed());
+        assert!(status.success(), "{signal:?}: {status}");
+        assert!(took < Duration::from_secs(2), "{signal:?}: {took:?}");
     }
 
     fn send(&self, signal: Signal) {
@@ -96,9 +100,7 @@ fn the_service_manager_hears_ready_and_stopping_and_never_the_passcode() {
     let passcode = display.lines().nth(1).expect("two lines");
     assert_eq!(passcode.len(), 16);
 
-    let (status, took) = daemon.terminate();
-    assert!(status.success(), "{status}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    daemon.ends_well(Signal::TERM);
     said.extend(manager.hear_until("STOPPING=1"));
     assert!(said.iter().all(|line| !line.contains(passcode)), "{said:?}");
 }
@@ -115,9 +117,7 @@ fn however_it_is_told_to_stop_it_says_goodbye_and_the_load_keeps_its_power() {
         let manager = Manager::new(&place);
         let daemon = Daemon::start(place.sectd_at_a_terminal().env("NOTIFY_SOCKET", place.path("notify")));
         manager.hear_until(WAITING);
-        let (status, took) = daemon.end(signal);
-        assert!(status.success(), "{signal:?}: {status}");
-        assert!(took < Duration::from_secs(2), "{signal:?}: {took:?}");
+        daemon.ends_well(signal);
         manager.hear_until("STOPPING=1");
         assert_eq!(fs::read_to_string(place.path("run/outlet")).expect("there"), "on \n", "{signal:?}");
     }
@@ -136,9 +136,7 @@ fn under_nohup_it_outlives_its_terminal() {
     manager.hear_until(WAITING);
     daemon.send(Signal::HUP);
     manager.hear_for_a_while("WATCHDOG=1");
-    let (status, took) = daemon.terminate();
-    assert!(status.success(), "{status}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    daemon.ends_well(Signal::TERM);
 }
 
 #[test]
@@ -157,7 +155,7 @@ fn a_claimed_thing_without_its_store_stands_by_and_opens_nothing() {
     assert_eq!(display, "FAULT 1 storage \nrestore a backup\n");
     assert!(!place.path("run/radio.sock").exists());
     assert!(!place.path("state/thing.db").exists());
-    let (status, _) = daemon.terminate();
+    let status = daemon.terminate();
     assert!(status.success(), "{status}");
 }
 
@@ -176,7 +174,7 @@ fn the_store_of_a_newer_sectd_is_not_looked_at_again_and_again() {
     let daemon = Daemon::start(&mut command);
     manager.hear_until("STATUS=fault: the store was written by a newer sectd");
     manager.hear_for_a_while("WATCHDOG=1");
-    assert!(daemon.terminate().0.success());
+    assert!(daemon.terminate().success());
     assert_eq!(fs::read(&database).expect("there"), bytes);
 }
 
@@ -198,9 +196,7 @@ fn a_plug_whose_outlet_does_not_open_says_so_and_is_not_started_again_and_again(
     assert_eq!(display, "FAULT 2 outlet  \nunplug the load \n");
     manager.hear_for_a_while("WATCHDOG=1");
     assert!(!place.path("run/radio.sock").exists() && !place.path("run/powered").exists());
-    let (status, took) = daemon.terminate();
-    assert!(status.success(), "{status}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    daemon.ends_well(Signal::TERM);
 }
 
 #[test]
@@ -213,7 +209,7 @@ fn an_outlet_that_opens_late_is_taken_without_a_restart() {
     manager.hear_until("STATUS=fault: could not open the outlet: the outlet's file says neither on nor off");
     fs::write(place.path("run/outlet"), "off\n").expect("mended");
     manager.hear_until(WAITING);
-    assert!(daemon.terminate().0.success());
+    assert!(daemon.terminate().success());
 }
 
 #[test]

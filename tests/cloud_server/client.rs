@@ -14,6 +14,7 @@ use sect::cloud::provision::Issued;
 use sect::proto::registration::{Entry, RegSet};
 use sect::proto::{id::ThingId, json};
 
+use super::packets::{packet, string};
 use super::server::{SOON, Server};
 
 pub struct Client {
@@ -240,20 +241,4 @@ impl Client {
 
 fn packet_of_two(first: u8, body: &[u8]) -> Vec<u8> {
     [&[first, 2], body].concat()
-}
-
-pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut length = body.len();
-    while length > 127 {
-        packet.push((length % 128) as u8 | 0x80);
-        length /= 128;
-    }
-    packet.push(length as u8);
-    packet.extend_from_slice(body);
-    packet
-}
-
-pub fn string(text: &str) -> Vec<u8> {
-    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
 }

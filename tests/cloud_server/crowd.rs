@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, packet, string};
+use super::client::Client;
 use super::isolation::{A, c, entry, t, token, user};
+use super::packets::{packet, string};
 use super::server::{SOON, Server};
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sect::proto::id::ThingId;
 use sect::proto::registration::{Entry, Verifier};
 
-use super::client::{Client, packet, string};
+use super::client::Client;
+use super::packets::{packet, string};
 use super::server::{SOON, Server};
 
 pub const A: ThingId = ThingId::new([0xa; 8]);

@@ -9,6 +9,8 @@ mod crowd;
 mod isolation;
 mod mosquitto;
 mod operator;
+#[path = "../support/packets.rs"]
+mod packets;
 #[path = "../support/pki.rs"]
 #[allow(dead_code, reason = "each test crate uses its own part of it")]
 mod pki;

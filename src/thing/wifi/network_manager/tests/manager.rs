@@ -61,10 +61,7 @@ async fn it_listens_to_the_run_that_it_talks_to_and_to_nothing_that_it_does_not_
 async fn a_run_that_ends_while_it_is_looked_at_is_not_taken() {
     let (link, mut bus) = Bus::with_link().await;
     let asked = async {
-        bus.answer("GetNameOwner", &OWNER).await;
-        bus.answer("GetDevices", &vec![path(PLUG_DEVICE)]).await;
-        bus.answer("Get", &Variant::U32(2)).await;
-        bus.answer("Get", &Variant::from("wlan0")).await;
+        bus.be_looked_at().await;
         for _ in 0..3 {
             bus.answer("AddMatch", &()).await;
         }

@@ -61,11 +61,16 @@ impl Bus {
         (manager.expect("found"), bus)
     }
 
-    async fn be_found(&mut self) {
+    /// There is one radio; what follows are the rules.
+    async fn be_looked_at(&mut self) {
         self.answer("GetNameOwner", &OWNER).await;
         self.answer("GetDevices", &vec![path(PLUG_DEVICE)]).await;
         self.answer("Get", &Variant::U32(2)).await;
         self.answer("Get", &Variant::from("wlan0")).await;
+    }
+
+    async fn be_found(&mut self) {
+        self.be_looked_at().await;
         for _ in 0..3 {
             self.answer("AddMatch", &()).await;
         }

@@ -138,10 +138,7 @@ async fn a_radio_that_rested_for_so_long_that_signals_were_lost_knows_it() {
 async fn signals_that_come_before_all_rules_are_there_keep_no_answer_waiting() {
     let (link, mut bus) = Bus::with_link().await;
     let asked = async {
-        bus.answer("GetNameOwner", &OWNER).await;
-        bus.answer("GetDevices", &vec![path(PLUG_DEVICE)]).await;
-        bus.answer("Get", &Variant::U32(2)).await;
-        bus.answer("Get", &Variant::from("wlan0")).await;
+        bus.be_looked_at().await;
         for _ in 0..2 {
             bus.answer("AddMatch", &()).await;
         }
