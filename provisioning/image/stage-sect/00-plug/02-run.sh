@@ -5,8 +5,8 @@ if ! grep -q '^# A SecT plug' "$config"; then
     cat >>"$config" <<'CONFIG'
 
 [all]
-# A SecT plug: off from the first second of a boot on, until sectd says otherwise. For a relay board that switches on
-# with a low level, write op,dh.
+# A SecT plug: off from the firmware's first look at this file on, until sectd says otherwise. For a
+# relay board that switches on with a low level, write op,dh.
 gpio=17=op,dl
 # The display's bus.
 dtparam=i2c_arm=on
